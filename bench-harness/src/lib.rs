@@ -1,0 +1,1 @@
+//! Stock clients, fuzzers, crash runs and load against the real broker.

@@ -1,0 +1,179 @@
+//! The seam between the loop and the world: the verbs of [`Io`], what comes back ([`Done`]), and the memory they move.
+//!
+//! One implementor drives the kernel ([`uring`]); a simulator can be the other. An operation takes its memory by value
+//! and gives it back with its completion, so nobody can touch what the kernel owns. All of it lives on one core;
+//! only [`memory::Block`] and what is sent through [`queue`] ever cross.
+
+pub mod memory;
+pub mod queue;
+pub mod uring;
+
+use memory::Span;
+use ringlog_engine::types::Now;
+use std::ffi::CString;
+use std::net::SocketAddr;
+
+/// A completion's address in the loop's tables: what kind of thing waits for it, and which one. Opaque to the `Io`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// A connected socket as this core's `Io` knows it. Never reused while an operation on it is in flight.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub u32);
+
+/// An open file, usable from every core of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct FileId(pub i32);
+
+/// A connection on its way from the core that accepted it to the core that will serve it.
+#[derive(Debug)]
+pub struct Accepted {
+    pub fd: std::os::fd::OwnedFd,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+    /// Index of the listener in the order given to [`Io::listen`].
+    pub listener: u16,
+}
+
+/// What the loop asks of the file system outside the hot path; each runs asynchronously and answers [`Done::File`].
+#[derive(Debug)]
+pub enum FileOp {
+    /// Opens a file for direct I/O (O_RDWR | O_DIRECT), creating it (and it alone, not its folders) if asked. Answers the id.
+    Open {
+        path: CString,
+        create: bool,
+    },
+    /// Creates one folder; it is no error if it exists.
+    MakeDir {
+        path: CString,
+    },
+    /// Makes folder entries durable.
+    SyncDir {
+        path: CString,
+    },
+    /// Reserves space: [offset, offset + len) of the file, and `i_size` covers it.
+    Allocate {
+        file: FileId,
+        offset: u64,
+        len: u64,
+    },
+    /// Sets `i_size`.
+    Truncate {
+        file: FileId,
+        len: u64,
+    },
+    Rename {
+        from: CString,
+        to: CString,
+    },
+    Remove {
+        path: CString,
+    },
+    Close {
+        file: FileId,
+    },
+}
+
+/// What happened. The memory that was moved in comes back here.
+#[derive(Debug)]
+pub enum Done {
+    Accepted(Accepted),
+    /// The listener failed to accept (out of descriptors, say); it is armed again by the next [`Io::accept`].
+    AcceptFailed {
+        listener: u16,
+        errno: i32,
+    },
+    /// Bytes from the peer. An empty span is its orderly end.
+    Received {
+        conn: ConnId,
+        bytes: Span,
+    },
+    /// No more will be received: the error is final for this connection.
+    ReceiveFailed {
+        conn: ConnId,
+        errno: i32,
+    },
+    /// Everything handed to one `send` or `send_file` has left, or the connection is broken (`result` < 0: -errno).
+    Sent {
+        conn: ConnId,
+        pieces: Vec<Span>,
+        result: i32,
+    },
+    /// All operations on the connection have ended and the descriptor is closed.
+    Closed {
+        conn: ConnId,
+    },
+    /// A write of all its spans ended; `result` is 0 or -errno. A short write is retried by the `Io` until whole or failed.
+    Written {
+        token: Token,
+        spans: Vec<Span>,
+        result: i32,
+    },
+    Synced {
+        token: Token,
+        result: i32,
+    },
+    /// A read ended: `result` is the bytes read (less than asked only at the end of the file) or -errno.
+    Read {
+        token: Token,
+        block: memory::BlockMut,
+        result: i32,
+    },
+    /// `result` is >= 0 (the file id for `Open`) or -errno.
+    File {
+        token: Token,
+        result: i32,
+    },
+    /// Another core has mail for this one.
+    Woken,
+}
+
+/// How long [`Io::poll`] may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Reap what is there.
+    No,
+    /// Until something happens, or until this many microseconds have passed.
+    Micros(u64),
+    /// Until something happens.
+    Forever,
+}
+
+/// The world as one core sees it. Verbs queue an operation; `poll` submits what was queued and reaps what is done.
+pub trait Io {
+    /// Both clocks.
+    fn now(&self) -> Now;
+    /// Monotonic nanoseconds, for latency figures.
+    fn nanos(&self) -> u64;
+    /// Submits, waits as told, and appends what is done to `done` (at most `done`'s spare capacity; the rest stays).
+    fn poll(&mut self, wait: Wait, done: &mut Vec<Done>) -> std::io::Result<()>;
+
+    /// Binds and listens; returns the address bound (port 0 picks one). Call before the first `poll`.
+    fn listen(&mut self, address: SocketAddr) -> std::io::Result<SocketAddr>;
+    /// Keeps accepting on a listener until `AcceptFailed`.
+    fn accept(&mut self, listener: u16);
+    /// Takes over a connection (accepted here or on another core).
+    fn adopt(&mut self, accepted: Accepted) -> ConnId;
+    /// Keeps receiving into shared buffers until an end, a failure, or `pause`.
+    fn receive(&mut self, conn: ConnId);
+    /// Stops receiving: what is in flight may still arrive. `receive` starts it again.
+    fn pause(&mut self, conn: ConnId);
+    /// Sends the pieces in order, all of them. One send per connection at a time.
+    fn send(&mut self, conn: ConnId, pieces: Vec<Span>);
+    /// Sends a range of a file after `head`, through the page cache, without copying it to user memory.
+    fn send_file(&mut self, conn: ConnId, head: Vec<Span>, file: FileId, offset: u64, len: u32);
+    /// Cancels what is in flight, closes, and answers `Closed`.
+    fn close(&mut self, conn: ConnId);
+
+    /// Writes whole blocks at a block-aligned offset: starts and lengths of all spans are multiples of 4096.
+    fn write(&mut self, token: Token, file: FileId, offset: u64, spans: Vec<Span>);
+    /// fdatasync of one file. What was written (and reaped) before it is issued is covered.
+    fn sync(&mut self, token: Token, file: FileId);
+    /// Reads up to the block's free capacity from a block-aligned offset into its (4096-aligned) free space.
+    fn read(&mut self, token: Token, file: FileId, offset: u64, block: memory::BlockMut, len: u32);
+    /// An asynchronous file-system operation.
+    fn file(&mut self, token: Token, op: FileOp);
+
+    /// Makes another core's `poll` return. Cheap, and callable any number of times.
+    fn wake(&mut self, core: ringlog_engine::types::CoreId);
+}

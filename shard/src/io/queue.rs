@@ -1,0 +1,1 @@
+//! Single-producer single-consumer queues between cores. (being written)

@@ -1,0 +1,1 @@
+//! `Io` on the kernel: one io_uring. (being written)

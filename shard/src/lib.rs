@@ -1,0 +1,3 @@
+//! One core of Ringlog: the ring, the loop, the mail. Everything that touches the world is here, and only here.
+
+pub mod io;

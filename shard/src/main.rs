@@ -1,0 +1,3 @@
+//! The `ringlog` command.
+
+fn main() {}
