@@ -1,0 +1,1 @@
+//! Batches from every side: built, cut, damaged, refused.
