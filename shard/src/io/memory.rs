@@ -347,8 +347,8 @@ unsafe impl Send for BlockPool {}
 
 /// The class for `capacity` bytes; `None` above the largest.
 fn class_of(capacity: usize) -> Option<usize> {
-    let rounded = capacity.max(SMALLEST_BLOCK).next_power_of_two();
-    (rounded <= LARGEST_CLASS).then(|| (rounded / SMALLEST_BLOCK).ilog2() as usize)
+    (capacity <= LARGEST_CLASS)
+        .then(|| (capacity.max(SMALLEST_BLOCK).next_power_of_two() / SMALLEST_BLOCK).ilog2() as usize)
 }
 
 fn class_bytes(class: usize) -> usize {
@@ -390,13 +390,15 @@ impl BlockPool {
         Some(BlockMut(Handle(header)))
     }
 
-    /// Makes blocks of the class of `capacity` bytes (at most 1 MiB) until `count` exist. Answers whether the budget allowed it.
+    /// Makes blocks of the class of `capacity` bytes (at most 1 MiB) until `count` exist. Answers whether the
+    /// budget had room for them, as it is: no free block makes way.
     pub fn reserve(&mut self, capacity: usize, count: usize) -> bool {
         let class = class_of(capacity);
         let class =
             class.unwrap_or_else(|| panic!("no class of {capacity} bytes to reserve; {LARGEST_CLASS} is the most"));
         while self.made[class] < count {
-            if !self.make(class) {
+            let total = self.usage.taken + self.usage.free + class_bytes(class);
+            if total > self.usage.budget || !self.make(class) {
                 return false;
             }
         }
