@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod cold;
 pub mod fetch;
 pub mod frame;
+pub mod guard;
 pub mod produce;
 pub mod refusal;
 pub mod wire;

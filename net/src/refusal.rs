@@ -33,8 +33,6 @@ pub enum Refusal {
     BadTaggedField { tag: u32 },
     /// A string that is not UTF-8.
     NotUtf8,
-    /// A boolean that was neither 0 nor 1.
-    NotABoolean { byte: u8 },
     /// Bytes left over after the last field.
     TrailingBytes { count: usize },
     /// The body passed every check here, and `kafka-protocol` still refused it.
@@ -48,7 +46,7 @@ pub enum Action {
     Close,
     /// Answer with this code in an answer of that API, in the version asked for; the connection lives on.
     Answer(ErrorCode),
-    /// Answer ApiVersions in version 0 with this code and only its own row.
+    /// Answer ApiVersions in version 0 with this code and only its own row: [`crate::cold::api_versions_fallback`].
     AnswerApiVersionsV0(ErrorCode),
 }
 
@@ -102,7 +100,6 @@ impl std::fmt::Display for Refusal {
             Refusal::TagsOutOfOrder { tag } => write!(f, "tag {tag} out of order"),
             Refusal::BadTaggedField { tag } => write!(f, "tagged field {tag} is not as long as it says"),
             Refusal::NotUtf8 => write!(f, "a string that is not UTF-8"),
-            Refusal::NotABoolean { byte } => write!(f, "a boolean of {byte}"),
             Refusal::TrailingBytes { count } => write!(f, "{count} bytes after the last field"),
             Refusal::Undecodable { key, version } => write!(f, "API key {key} version {version} does not decode"),
         }
