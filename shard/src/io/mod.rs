@@ -25,23 +25,41 @@ pub struct ConnId(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub struct FileId(pub i32);
 
+/// What carries a connection's bytes: closed when dropped.
+#[derive(Debug)]
+pub enum Socket {
+    Kernel(std::os::fd::OwnedFd),
+    /// An end of a connection of a simulated network, by the simulator's number.
+    Simulated(u64),
+}
+
 /// A connection on its way from the core that accepted it to the core that will serve it.
 #[derive(Debug)]
 pub struct Accepted {
-    pub fd: std::os::fd::OwnedFd,
+    pub socket: Socket,
     pub peer: SocketAddr,
     pub local: SocketAddr,
     /// Index of the listener in the order given to [`Io::listen`].
     pub listener: u16,
 }
 
+/// How an opened file is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Reads and writes past the page cache (O_RDWR | O_DIRECT): for [`Io::read`], [`Io::write`] and [`Io::sync`].
+    Direct,
+    /// Reads through the page cache (O_RDONLY): for [`Io::send_file`], at any offset.
+    Cached,
+}
+
 /// What the loop asks of the file system outside the hot path; each runs asynchronously and answers [`Done::File`].
 #[derive(Debug)]
 pub enum FileOp {
-    /// Opens a file for direct I/O (O_RDWR | O_DIRECT), creating it (and it alone, not its folders) if asked. Answers the id.
+    /// Opens a file, creating it (and it alone, not its folders) if asked. Answers the id.
     Open {
         path: CString,
         create: bool,
+        access: Access,
     },
     /// Creates one folder; it is no error if it exists.
     MakeDir {
@@ -57,7 +75,7 @@ pub enum FileOp {
         offset: u64,
         len: u64,
     },
-    /// Sets `i_size`.
+    /// Sets `i_size`. The only way to make a file shorter.
     Truncate {
         file: FileId,
         len: u64,
@@ -66,6 +84,7 @@ pub enum FileOp {
         from: CString,
         to: CString,
     },
+    /// Removes a file or an empty folder.
     Remove {
         path: CString,
     },
@@ -93,7 +112,8 @@ pub enum Done {
         conn: ConnId,
         errno: i32,
     },
-    /// Everything handed to one `send` or `send_file` has left, or the connection is broken (`result` < 0: -errno).
+    /// Everything handed to one `send` or `send_file` has left (`result` 0), or the connection is broken (-errno): it must be
+    /// closed, as part of the answer may be on the wire.
     Sent {
         conn: ConnId,
         pieces: Vec<Span>,
@@ -145,24 +165,28 @@ pub trait Io {
     fn now(&self) -> Now;
     /// Monotonic nanoseconds, for latency figures.
     fn nanos(&self) -> u64;
-    /// Submits, waits as told, and appends what is done to `done` (at most `done`'s spare capacity; the rest stays).
+    /// Submits, waits as told, and appends what is done to `done` (at most `done`'s spare capacity, which must be 2 or more; the
+    /// rest stays). May return early, and with nothing.
     fn poll(&mut self, wait: Wait, done: &mut Vec<Done>) -> std::io::Result<()>;
 
     /// Binds and listens; returns the address bound (port 0 picks one). Call before the first `poll`.
     fn listen(&mut self, address: SocketAddr) -> std::io::Result<SocketAddr>;
     /// Keeps accepting on a listener until `AcceptFailed`.
     fn accept(&mut self, listener: u16);
-    /// Takes over a connection (accepted here or on another core).
+    /// Takes over a connection (accepted here or on another core). Sends without delay (TCP_NODELAY), keeps alive.
     fn adopt(&mut self, accepted: Accepted) -> ConnId;
-    /// Keeps receiving into shared buffers until an end, a failure, or `pause`.
+    /// Keeps receiving into shared buffers until an end, a failure, or `pause`. A buffer is free again only when every span
+    /// of it was dropped, on whatever core: keep a few bytes by copying them.
     fn receive(&mut self, conn: ConnId);
     /// Stops receiving: what is in flight may still arrive. `receive` starts it again.
     fn pause(&mut self, conn: ConnId);
     /// Sends the pieces in order, all of them. One send per connection at a time.
     fn send(&mut self, conn: ConnId, pieces: Vec<Span>);
     /// Sends a range of a file after `head`, through the page cache, without copying it to user memory.
+    /// The file is open with [`Access::Cached`]; one that ends before the range does is an error (-EIO).
     fn send_file(&mut self, conn: ConnId, head: Vec<Span>, file: FileId, offset: u64, len: u32);
-    /// Cancels what is in flight, closes, and answers `Closed`.
+    /// Cancels what is in flight (a send answers `Sent` with an error), closes, and answers `Closed`. Nothing is received after it.
+    /// A connection already closing is left alone.
     fn close(&mut self, conn: ConnId);
 
     /// Writes whole blocks at a block-aligned offset: starts and lengths of all spans are multiples of 4096.
