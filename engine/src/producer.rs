@@ -347,3 +347,221 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], NotASnapshot> {
     *bytes = rest;
     Ok(*taken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GAP: Result<Check, ErrorCode> = Err(ErrorCode::OutOfOrderSequenceNumber);
+    const FENCED: Result<Check, ErrorCode> = Err(ErrorCode::InvalidProducerEpoch);
+    const NEW: Result<Check, ErrorCode> = Ok(Check::New);
+
+    fn batch(id: i64, epoch: i16, sequence: i32, count: i32) -> BatchHeader {
+        BatchHeader {
+            producer_id: id,
+            producer_epoch: epoch,
+            base_sequence: sequence,
+            last_offset_delta: count - 1,
+            record_count: count,
+            max_timestamp: 1_000_000 + i64::from(sequence),
+            ..Default::default()
+        }
+    }
+
+    fn duplicate(base_offset: i64, count: i64, sequence: i64) -> Result<Check, ErrorCode> {
+        Ok(Check::Duplicate { base_offset, last_offset: base_offset + count - 1, max_timestamp: 1_000_000 + sequence })
+    }
+
+    /// A partition: appends what passes, counts offsets.
+    struct Log {
+        states: ProducerStates,
+        next_offset: i64,
+        clock: i64,
+    }
+
+    impl Log {
+        fn new(limit: u32) -> Log {
+            Log { states: ProducerStates::new(limit), next_offset: 0, clock: 0 }
+        }
+
+        fn send(&mut self, id: i64, epoch: i16, sequence: i32, count: i32) -> Result<Check, ErrorCode> {
+            let header = batch(id, epoch, sequence, count);
+            let check = self.states.check(&header);
+            self.clock += 1;
+            if check == NEW {
+                self.states.record(&header, self.next_offset, WallMs(self.clock));
+                self.next_offset += i64::from(count);
+            }
+            check
+        }
+    }
+
+    #[test]
+    fn retries_are_told_from_gaps() {
+        let mut log = Log::new(10);
+        assert_eq!(log.send(1, 0, 0, 3), NEW);
+        assert_eq!(log.send(1, 0, 3, 2), NEW);
+        assert_eq!(log.send(1, 0, 6, 1), GAP);
+        assert_eq!(log.send(1, 0, 0, 3), duplicate(0, 3, 0));
+        assert_eq!(log.send(1, 0, 3, 2), duplicate(3, 2, 3));
+        assert_eq!(log.send(1, 0, 3, 1), GAP, "the same start with another length is no retry");
+        assert_eq!(log.send(1, 0, 4, 1), GAP, "nor is the same end");
+        assert_eq!(log.send(1, 0, 5, 1), NEW);
+        assert_eq!(log.send(2, 0, 77, 1), NEW, "an unknown producer may start anywhere");
+        assert_eq!(log.send(2, 0, 0, 1), GAP);
+        assert_eq!(log.next_offset, 7);
+    }
+
+    #[test]
+    fn five_batches_are_remembered() {
+        let mut log = Log::new(10);
+        for sequence in 0..6 {
+            assert_eq!(log.send(1, 0, sequence, 1), NEW);
+        }
+        for sequence in 1..6 {
+            assert_eq!(log.send(1, 0, sequence, 1), duplicate(i64::from(sequence), 1, i64::from(sequence)));
+        }
+        assert_eq!(log.send(1, 0, 0, 1), GAP);
+        assert_eq!(log.send(1, 0, 6, 1), NEW);
+    }
+
+    #[test]
+    fn epochs_fence_and_start_at_zero() {
+        let mut log = Log::new(10);
+        assert_eq!(log.send(1, 3, 0, 1), NEW);
+        assert_eq!(log.send(1, 2, 1, 1), FENCED);
+        assert_eq!(log.send(1, 4, 1, 1), GAP);
+        assert_eq!(log.send(1, 4, 0, 1), NEW);
+        assert_eq!(log.send(1, 4, 0, 1), duplicate(1, 1, 0), "of the new epoch, not of the old");
+        assert_eq!(log.send(1, 3, 1, 1), FENCED);
+        assert_eq!(log.send(1, 3, 0, 1), FENCED, "a fenced producer's retry too");
+        assert_eq!(log.send(5, -1, 0, 1), FENCED);
+    }
+
+    #[test]
+    fn sequences_wrap() {
+        let mut log = Log::new(10);
+        assert_eq!(log.send(1, 0, i32::MAX - 1, 1), NEW);
+        assert_eq!(log.send(1, 0, i32::MAX, 3), NEW);
+        assert_eq!(log.send(1, 0, i32::MAX, 3), duplicate(1, 3, i64::from(i32::MAX)));
+        assert_eq!(log.send(1, 0, 0, 1), GAP);
+        assert_eq!(log.send(1, 0, 2, 1), NEW);
+        let mut log = Log::new(10);
+        assert_eq!(log.send(1, 0, i32::MAX, 1), NEW);
+        assert_eq!(log.send(1, 0, 0, 1), NEW);
+    }
+
+    #[test]
+    fn the_one_unused_for_longest_makes_room() {
+        let mut log = Log::new(3);
+        for id in [1, 2, 3] {
+            assert_eq!(log.send(id, 0, 0, 1), NEW);
+        }
+        assert_eq!(log.send(1, 0, 1, 1), NEW);
+        assert_eq!(log.send(4, 0, 0, 1), NEW);
+        assert_eq!(log.states.iter().map(|p| p.producer_id).collect::<Vec<_>>(), [1, 3, 4]);
+        assert_eq!(log.send(2, 0, 9, 1), NEW, "forgotten, so it may start anywhere");
+        log.states.set_limit(1);
+        assert_eq!(log.states.iter().map(|p| p.producer_id).collect::<Vec<_>>(), [2]);
+        assert_eq!(log.send(7, 0, 0, 1), NEW);
+        assert_eq!((log.states.len(), log.send(7, 0, 0, 1)), (1, duplicate(6, 1, 0)));
+    }
+
+    #[test]
+    fn idle_producers_expire_and_a_clock_stepping_back_keeps_them() {
+        let mut states = ProducerStates::new(10);
+        for (id, at) in [(1, 1000), (2, 2000), (3, 3000)] {
+            states.record(&batch(id, 0, 0, 1), id, WallMs(at));
+        }
+        assert_eq!(states.expire(WallMs(500), 1000), 0);
+        assert_eq!(states.expire(WallMs(1999), 1000), 0);
+        assert_eq!(states.expire(WallMs(3000), 1000), 2);
+        assert_eq!(states.iter().map(|p| p.producer_id).collect::<Vec<_>>(), [3]);
+        assert_eq!(states.expire(WallMs(i64::MAX), 1000), 1);
+        assert!(states.is_empty());
+        states.record(&batch(4, 0, 0, 1), 4, WallMs(0));
+        assert_eq!(states.len(), 1);
+    }
+
+    #[test]
+    fn rows_are_what_describe_producers_shows() {
+        let mut log = Log::new(10);
+        assert_eq!((log.send(9, 2, 5, 3), log.send(4, 0, 0, 1)), (NEW, NEW));
+        let row = |producer_id, producer_epoch, last_sequence, last_timestamp| ProducerView {
+            producer_id,
+            producer_epoch,
+            last_sequence,
+            last_timestamp,
+        };
+        assert_eq!(log.states.iter().collect::<Vec<_>>(), [row(4, 0, 0, 1_000_000), row(9, 2, 7, 1_000_005)]);
+    }
+
+    /// Whatever was sent, a snapshot and a replay of the log both answer as the original does.
+    #[test]
+    fn snapshots_and_replays_answer_alike() {
+        let mut log = Log::new(6);
+        let mut appended = Vec::new();
+        let mut state = 88172645463325252u64;
+        for _ in 0..3000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let (id, sequence, count) = ((state % 9) as i64, (state >> 8) as i32 % 12, 1 + (state >> 40) as i32 % 3);
+            let header = BatchHeader {
+                base_offset: log.next_offset,
+                ..batch(id, (state >> 50) as i16 % 2, sequence.abs(), count)
+            };
+            if log.send(id, header.producer_epoch, header.base_sequence, count) == NEW {
+                appended.push(header);
+            }
+        }
+        assert!(appended.len() > 300, "{} appended", appended.len());
+        let mut bytes = Vec::new();
+        log.states.encode(&mut bytes);
+        assert!(bytes.len() <= log.states.encoded_len_max());
+        let restored = ProducerStates::decode(&bytes, 6).expect("a snapshot");
+        let mut again = Vec::new();
+        restored.encode(&mut again);
+        assert_eq!(again, bytes, "order of use included");
+        let mut replayed = ProducerStates::new(6);
+        replayed.apply(&BatchHeader { producer_id: -1, ..Default::default() }, WallMs(0));
+        appended.iter().for_each(|header| replayed.apply(header, WallMs(7)));
+        for id in 0..9 {
+            for (epoch, sequence, count) in
+                (0..3).flat_map(|e| (0..14).flat_map(move |s| (1..4).map(move |c| (e, s, c))))
+            {
+                let header = batch(id, epoch, sequence, count);
+                let answer = log.states.check(&header);
+                assert_eq!(restored.check(&header), answer, "{header:?}");
+                assert_eq!(replayed.check(&header), answer, "{header:?}");
+            }
+        }
+        let fewer = ProducerStates::decode(&bytes, 2).expect("a snapshot");
+        assert_eq!(fewer.len(), 2);
+    }
+
+    #[test]
+    fn a_damaged_snapshot_is_refused_or_read_but_never_more() {
+        let mut log = Log::new(6);
+        for sequence in 0..6 {
+            assert_eq!((log.send(1, 0, sequence, 1), log.send(2, 3, sequence, 1)), (NEW, NEW));
+        }
+        let mut bytes = Vec::new();
+        log.states.encode(&mut bytes);
+        assert_eq!(bytes.len(), HEAD_LEN + 2 * (PRODUCER_LEN + 5 * BATCH_LEN));
+        assert_eq!(bytes[..14], [1, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+        for cut in 0..bytes.len() {
+            assert!(ProducerStates::decode(&bytes[..cut], 6).is_err(), "cut at {cut}");
+        }
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                if let Ok(read) = ProducerStates::decode(&damaged, 6) {
+                    assert!(at >= HEAD_LEN && read.len() == 2, "byte {at} bit {bit}");
+                    let _ = read.check(&batch(1, 0, 6, 1));
+                }
+            }
+        }
+    }
+}
