@@ -1,3 +1,10 @@
 //! One core of Ringlog: the ring, the loop, the mail. Everything that touches the world is here, and only here.
 
+pub mod cli;
 pub mod io;
+pub mod api;
+pub mod mail;
+pub mod store;
+mod start;
+
+pub use start::start;
