@@ -20,8 +20,7 @@
 //!        v4 is flexible: compact strings, bytes and arrays, tagged fields after each member and at the end
 //! ```
 //! Compact means: an unsigned varint that is the length plus one, 0 being null. A null value is a tombstone.
-//! Written here: key 1 and 2; offset v3, v1 where the commit asked for its own expiry, v4 where the topic id is known;
-//! group v3.
+//! Written here, as by Kafka 4.2: key 1 and 2; offset v4, or v1 where the commit asked for its own expiry; group v3.
 
 use crate::types::TopicId;
 use bytes::Bytes;
@@ -314,32 +313,35 @@ pub fn encode_group_key(group: &str) -> Vec<u8> {
 }
 
 pub fn encode_offset(value: &OffsetValue) -> Vec<u8> {
-    let version: i16 = match value.expire_timestamp {
-        Some(_) => 1,
-        None if value.topic_id.is_zero() => 3,
-        None => 4,
-    };
+    let version: i16 = if value.expire_timestamp.is_some() { 1 } else { 4 };
     let mut out = Vec::with_capacity(48 + value.metadata.len());
     out.extend_from_slice(&version.to_be_bytes());
     out.extend_from_slice(&value.offset.to_be_bytes());
-    if version >= 3 {
-        out.extend_from_slice(&value.leader_epoch.to_be_bytes());
-    }
-    if version == 4 {
-        put_uvarint(&mut out, value.metadata.len() as u32 + 1);
-        out.extend_from_slice(value.metadata.as_bytes());
-    } else {
-        put_string(&mut out, &value.metadata);
-    }
-    out.extend_from_slice(&value.commit_timestamp.to_be_bytes());
-    if let Some(at) = value.expire_timestamp {
-        out.extend_from_slice(&at.to_be_bytes());
-    }
-    if version == 4 {
-        out.extend_from_slice(&[1, 0, 16]);
-        out.extend_from_slice(&value.topic_id.0);
+    match value.expire_timestamp {
+        Some(at) => {
+            put_string(&mut out, &value.metadata);
+            out.extend_from_slice(&value.commit_timestamp.to_be_bytes());
+            out.extend_from_slice(&at.to_be_bytes());
+        }
+        None => {
+            out.extend_from_slice(&value.leader_epoch.to_be_bytes());
+            put_uvarint(&mut out, value.metadata.len() as u32 + 1);
+            out.extend_from_slice(value.metadata.as_bytes());
+            out.extend_from_slice(&value.commit_timestamp.to_be_bytes());
+            put_tagged_topic_id(&mut out, value.topic_id);
+        }
     }
     out
+}
+
+/// The tagged fields of a flexible offset value.
+fn put_tagged_topic_id(out: &mut Vec<u8>, id: TopicId) {
+    if id.is_zero() {
+        out.push(0);
+    } else {
+        out.extend_from_slice(&[1, 0, 16]);
+        out.extend_from_slice(&id.0);
+    }
 }
 
 pub fn encode_group(value: &GroupValue) -> Vec<u8> {
@@ -378,4 +380,122 @@ pub(super) fn subscribed_topics(metadata: &[u8]) -> Option<Vec<&str>> {
         topics.push(reader.text(false).ok()??);
     }
     Some(topics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digit = |c: u8| (c as char).to_digit(16).expect("a hex digit") as u8;
+        text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    }
+
+    /// What Kafka 4.2 wrote for a static consumer "i" of client "c" in group "g" reading topic "t".
+    const GROUP_KEY: &str = "0002000167";
+    const GROUP_VALUE: &str = concat!(
+        "00030008636f6e73756d657200000001000572616e67650026692d66336236306537312d313461632d343036652d383232312d39633665",
+        "6538363437396166000001a2097167d7000000010026692d66336236306537312d313461632d343036652d383232312d39633665653836",
+        "3437396166000169000163000a2f3132372e302e302e31000493e00000afc800000017000300000001000174ffffffff00000000ffffff",
+        "ffffff000000150003000000010001740000000100000000ffffffff"
+    );
+    const EMPTY_GROUP_VALUE: &str = "00030008636f6e73756d657200000002ffffffff000001a209716e2500000000";
+    const OFFSET_KEY: &str = "000100016700017400000000";
+    const OFFSET_VALUE: &str = "0004000000000000002a00000003026d000001a209716d3700";
+
+    #[test]
+    fn a_group_of_kafka_reads_and_writes_back_the_same() {
+        assert_eq!(decode_key(&hex(GROUP_KEY)), Ok(Some(Key::Group { group: "g".into() })));
+        assert_eq!(encode_group_key("g"), hex(GROUP_KEY));
+        let value = decode_group(&hex(GROUP_VALUE)).expect("Kafka's own bytes");
+        assert_eq!((value.protocol_type.as_str(), value.generation), ("consumer", 1));
+        assert_eq!(value.protocol.as_deref(), Some("range"));
+        assert_eq!(value.leader.as_deref(), Some("i-f3b60e71-14ac-406e-8221-9c6ee86479af"));
+        let member = &value.members[0];
+        assert_eq!(member.group_instance_id.as_deref(), Some("i"));
+        assert_eq!((member.client_id.as_str(), member.client_host.as_str()), ("c", "/127.0.0.1"));
+        assert_eq!((member.rebalance_timeout_ms, member.session_timeout_ms), (300_000, 45_000));
+        assert_eq!(subscribed_topics(&member.subscription), Some(vec!["t"]));
+        assert_eq!(encode_group(&value), hex(GROUP_VALUE));
+        let empty = decode_group(&hex(EMPTY_GROUP_VALUE)).expect("Kafka's own bytes");
+        assert_eq!((empty.generation, &empty.protocol, &empty.leader, empty.members.len()), (2, &None, &None, 0));
+        assert_eq!(encode_group(&empty), hex(EMPTY_GROUP_VALUE));
+    }
+
+    #[test]
+    fn an_offset_of_kafka_reads_and_writes_back_the_same() {
+        let key = Key::Offset { group: "g".into(), topic: "t".into(), partition: 0 };
+        assert_eq!(decode_key(&hex(OFFSET_KEY)), Ok(Some(key)));
+        assert_eq!(encode_offset_key("g", "t", 0), hex(OFFSET_KEY));
+        let value = decode_offset(&hex(OFFSET_VALUE)).expect("Kafka's own bytes");
+        assert_eq!((value.offset, value.leader_epoch, &*value.metadata), (42, 3, "m"));
+        assert_eq!((value.commit_timestamp, value.expire_timestamp), (0x1a209716d37, None));
+        assert_eq!(encode_offset(&value), hex(OFFSET_VALUE));
+        let with_id = OffsetValue { topic_id: TopicId([7; 16]), ..value.clone() };
+        assert_eq!(decode_offset(&encode_offset(&with_id)), Ok(with_id));
+        let with_end = OffsetValue { expire_timestamp: Some(99), leader_epoch: -1, ..value };
+        assert_eq!(decode_offset(&encode_offset(&with_end)), Ok(with_end));
+    }
+
+    #[test]
+    fn older_versions_read() {
+        let v0 = hex("0000000000000000002a00016d0000000000000063");
+        let v1 = hex("0001000000000000002a00016d00000000000000630000000000000064");
+        let v2 = hex("0002000000000000002a00016d0000000000000063");
+        let v3 = hex("0003000000000000002a0000000500016d0000000000000063");
+        let expected = OffsetValue {
+            offset: 42,
+            leader_epoch: -1,
+            metadata: "m".into(),
+            commit_timestamp: 99,
+            expire_timestamp: None,
+            topic_id: TopicId::ZERO,
+        };
+        assert_eq!(decode_offset(&v0), Ok(expected.clone()));
+        assert_eq!(decode_offset(&v1), Ok(OffsetValue { expire_timestamp: Some(100), ..expected.clone() }));
+        assert_eq!(decode_offset(&v2), Ok(expected.clone()));
+        assert_eq!(decode_offset(&v3), Ok(OffsetValue { leader_epoch: 5, ..expected }));
+        // Group v0: no timestamp, no rebalance timeout, no instance id. v4: the same in compact form.
+        let v0 = hex("00000001780000000500017000016d00000001 00016d0001630001680000000a00000001aa00000001bb".replace(' ', "").as_str());
+        let v4 = hex("00040278000000050270026d000000000000000702026d000263026800000014 0000000a02aa02bb0000".replace(' ', "").as_str());
+        let (v0, v4) = (decode_group(&v0).expect("v0"), decode_group(&v4).expect("v4"));
+        assert_eq!((v0.generation, v0.state_timestamp, v0.members[0].rebalance_timeout_ms), (5, -1, 10));
+        assert_eq!((v4.generation, v4.state_timestamp, v4.members[0].rebalance_timeout_ms), (5, 7, 20));
+        assert_eq!(v0.members[0].assignment, v4.members[0].assignment);
+        assert_eq!((&v0.protocol, &v0.leader), (&v4.protocol, &v4.leader));
+    }
+
+    #[test]
+    fn other_keys_are_skipped_and_later_values_refused() {
+        assert_eq!(decode_key(&hex("0003000167")), Ok(None));
+        assert_eq!(decode_key(&hex("00")), Err(DecodeError::Malformed));
+        assert_eq!(decode_offset(&hex("0005")), Err(DecodeError::Version(5)));
+        assert_eq!(decode_group(&hex("ffff")), Err(DecodeError::Version(-1)));
+        assert_eq!(subscribed_topics(&hex("ffff00000000")), None);
+        assert_eq!(subscribed_topics(&hex("00007fffffff")), None);
+    }
+
+    #[test]
+    fn every_cut_and_every_changed_byte_is_an_error_or_a_value() {
+        let v4 = "00040278000000050270026d000000000000000702026d0002630268000000140000000a02aa02bb0000";
+        for text in [GROUP_VALUE, EMPTY_GROUP_VALUE, OFFSET_VALUE, v4] {
+            let whole = hex(text);
+            for cut in 0..whole.len() {
+                assert!(decode_group(&whole[..cut]).is_err(), "a group cut at {cut}");
+            }
+            for at in 0..whole.len() {
+                for byte in 0..=255 {
+                    let mut changed = whole.clone();
+                    changed[at] = byte;
+                    if let Ok(value) = decode_group(&changed) {
+                        assert!(value.members.len() <= changed.len());
+                        assert_eq!(decode_group(&encode_group(&value)), Ok(value));
+                    }
+                    if let Ok(value) = decode_offset(&changed) {
+                        assert!(value.metadata.len() <= changed.len());
+                    }
+                }
+            }
+        }
+    }
 }
