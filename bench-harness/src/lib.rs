@@ -1,1 +1,4 @@
 //! Stock clients, fuzzers, crash runs and load against the real broker.
+
+pub mod broker;
+pub mod clients;
