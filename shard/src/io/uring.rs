@@ -322,6 +322,7 @@ impl Uring {
                 match kind {
                     // SAFETY: the kernel just made this descriptor for us.
                     Kind::Accept if result >= 0 => drop(unsafe { OwnedFd::from_raw_fd(result) }),
+                    Kind::Message => self.config.wakers.ring_bell(index as usize),
                     Kind::Close if result != -libc::ECANCELED => self.conns.forget(index),
                     _ => {}
                 }
