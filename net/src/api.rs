@@ -78,7 +78,7 @@ const fn hot(key: ApiKey, name: &'static str, advertised_min: i16, min: i16, max
     Api { key, name, advertised_min, min, max, flexible_from, path: Path::Hot, on: true }
 }
 
-/// Every API, by key.
+/// Every API, by key. A row is switched off by `Api { on: false, ..cold(...) }`.
 pub static APIS: [Api; 30] = [
     hot(ApiKey::Produce, "Produce", 0, 3, 13, 9),
     hot(ApiKey::Fetch, "Fetch", 4, 4, 18, 12),

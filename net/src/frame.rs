@@ -19,7 +19,7 @@ pub struct RequestHeader<'a> {
     pub api: &'static Api,
     pub version: i16,
     pub correlation_id: i32,
-    /// UTF-8, checked; see [`wire::text`].
+    /// Any bytes: Kafka closes no connection over a client id that is not UTF-8. For logs and quotas; see [`wire::text`].
     pub client_id: Option<Rope<'a>>,
 }
 
@@ -48,9 +48,6 @@ pub fn take_header<'a>(frame: &mut Rope<'a>) -> Result<RequestHeader<'a>, Refusa
         });
     }
     let client_id = wire::nullable_string(frame, false)?;
-    if client_id.is_some_and(|id| !wire::is_utf8(id)) {
-        return Err(Refusal::NotUtf8);
-    }
     if api.is_flexible(version) {
         wire::skip_tags(frame)?;
     }
@@ -134,7 +131,6 @@ mod tests {
         assert_eq!(refused(header(0, -1, &[])), Refusal::UnsupportedVersion { key: 0, version: -1 });
         assert_eq!(refused(header(7, 0, &[])), Refusal::UnknownApi { key: 7 });
         assert_eq!(refused(header(3, 9, &[0xff, 0xff, 33])), Refusal::TooManyTaggedFields { count: 33 });
-        assert_eq!(refused(header(3, 0, &[0, 1, 0xff])), Refusal::NotUtf8);
         assert_eq!(refused(header(3, 0, &[0xff, 0xfe])), Refusal::NegativeLength { len: -2 });
     }
 

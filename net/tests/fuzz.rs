@@ -10,13 +10,15 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
+use ringlog_engine::ErrorCode;
 use ringlog_engine::rope::Rope;
 use ringlog_net::api::{self, APIS, ApiKey, Path};
 use ringlog_net::cold;
-use ringlog_net::fetch::FetchRequest;
+use ringlog_net::fetch::{FetchAnswer, FetchHead, FetchPartitionAnswer, FetchRequest};
 use ringlog_net::frame;
-use ringlog_net::produce::ProduceRequest;
+use ringlog_net::produce::{ProduceAnswer, ProducePartitionAnswer, ProduceRequest};
 use ringlog_net::refusal::Refusal;
+use ringlog_net::wire::TopicName;
 
 /// Counts this thread's live and peak bytes.
 struct Counting;
@@ -321,6 +323,47 @@ fn random_mutation_of_frames_and_bodies() {
     println!("{tally:?}");
     assert!(tally.accepted > iterations / 100, "mutation that never gets through tries nothing: {tally:?}");
     assert!(tally.tried >= iterations);
+}
+
+/// Answers go into a vector that is used again and again: once it is large enough, writing allocates nothing.
+#[test]
+fn hot_answers_do_not_allocate_once_the_vector_is_warm() {
+    let failed = ProducePartitionAnswer::failed(0, ErrorCode::InvalidRecord);
+    let produced =
+        ProducePartitionAnswer { record_errors: &[(1, Some("why"))], error_message: Some("bad batch"), ..failed };
+    let fetched = FetchPartitionAnswer {
+        aborted: Some(&[(1, 2)]),
+        diverging: Some((1, 2)),
+        records_len: 1 << 20,
+        ..FetchPartitionAnswer::failed(0, ErrorCode::None)
+    };
+    let mut out = Vec::new();
+    let write = |out: &mut Vec<u8>| {
+        out.clear();
+        let mut answer = ProduceAnswer::begin(out, 12, 1, 1);
+        answer.topic(out, TopicName::Name("topic"), 100);
+        for _ in 0..100 {
+            let patch = answer.partition(out, &produced);
+            patch.apply(out, ErrorCode::None, 7, -1, 0);
+        }
+        answer.finish(out, 0);
+        let head = FetchHead {
+            version: 12,
+            correlation_id: 1,
+            throttle_ms: 0,
+            error: ErrorCode::None,
+            session_id: 0,
+            topic_count: 1,
+        };
+        let mut answer = FetchAnswer::begin(out, &head);
+        answer.topic(out, TopicName::Name("topic"), 100);
+        let places: usize = (0..100).map(|_| answer.partition(out, &fetched)).sum();
+        places + answer.finish(out)
+    };
+    let (first, cold) = peak_of(|| write(&mut out));
+    let (second, warm) = peak_of(|| write(&mut out));
+    assert_eq!(first, second);
+    assert!(cold > 0 && warm == 0, "{cold} bytes cold, {warm} warm");
 }
 
 /// Random bytes, no structure at all.

@@ -144,6 +144,7 @@ fn write_as(answer: &impl Encodable, out: &mut Vec<u8>, version: i16) -> Result<
 }
 
 /// Walks and decodes the body of a cold request. The caller took the header off.
+/// Strings and bytes of the request share one copy of its body: copy what outlives the request.
 pub fn decode(api: &Api, version: i16, body: Rope<'_>) -> Result<Request, Refusal> {
     let mut body = guard::admit(api, version, body)?.body;
     let undecodable = Refusal::Undecodable { key: api.key as i16, version };

@@ -295,3 +295,18 @@ fn cold_apis_are_those_of_the_enum() {
     assert_eq!(request.key(), ApiKey::Heartbeat);
     assert_eq!(TopicName::default().as_str(), "");
 }
+
+/// The crate can be exchanged in one place, and no request reaches it unwalked by another road.
+#[test]
+fn kafka_protocol_is_named_in_the_cold_folder_alone() {
+    let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.extension().is_some_and(|ending| ending == "rs") {
+            let text = std::fs::read_to_string(&entry).unwrap();
+            assert!(!text.contains("kafka_protocol::"), "{}", entry.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8, "{seen} files");
+}
