@@ -55,11 +55,18 @@ fn row(subject: &'static str, key: &'static Key, update: &'static str) -> Row {
     }
 }
 
-/// All settings as text. `act_only` leaves out those that do nothing here.
-pub fn text(act_only: bool) -> String {
+impl Row {
+    /// False for a setting that does nothing here.
+    pub fn acts(&self) -> bool {
+        matches!(self.standing, "acts" | "only 1")
+    }
+}
+
+/// The settings that `keep` picks, as text.
+pub fn text(keep: impl Fn(&Row) -> bool) -> String {
     let mut out = String::new();
     let mut subject = "";
-    for row in rows().iter().filter(|row| !act_only || row.standing == "acts" || row.standing == "only 1") {
+    for row in rows().iter().filter(|row| keep(row)) {
         if row.subject != subject {
             subject = row.subject;
             let _ = write!(out, "{}{subject}\n", if out.is_empty() { "" } else { "\n" });
@@ -100,7 +107,7 @@ mod tests {
     #[test]
     fn every_setting_is_listed() {
         let all = rows();
-        let text = text(false);
+        let text = text(|_| true);
         for row in &all {
             assert!(text.contains(&format!("  {} = ", row.name)), "{}", row.name);
             assert_eq!(row.why.is_empty(), row.standing == "acts", "{}", row.name);
@@ -112,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_does_nothing_can_be_left_out() {
-        let text = text(true);
+        let text = text(Row::acts);
         assert!(text.contains("  retention.ms = 604800000  (long: at least -1; topic)\n"));
         assert!(!text.contains("num.io.threads"));
         assert_eq!(limits_text().lines().count(), LIMITS.len());

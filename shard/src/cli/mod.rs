@@ -2,6 +2,7 @@
 //! Not the broker: `start` is parsed here and handed on. The tools talk to a broker like any client, over TCP.
 
 mod client;
+mod config;
 mod consume;
 mod external;
 mod format;
@@ -56,6 +57,7 @@ enum Command {
     Consume(consume::ConsumeArgs),
     /// List, describe, delete or rewind consumer groups.
     Group(group::GroupArgs),
+    Config(config::ConfigArgs),
     #[command(external_subcommand)]
     External(Vec<OsString>),
 }
@@ -115,6 +117,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, start: fn(StartArgs) -
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Group(arguments) => group::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
         Command::External(arguments) => external::run(&arguments, &command_names()),
     };
     match outcome {
