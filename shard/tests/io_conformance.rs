@@ -473,6 +473,49 @@ fn file_round_trip(world: &mut impl World) {
     assert_eq!(driver.read(nowhere, 0, 4096), (Vec::new(), -libc::EBADF));
 }
 
+/// More operations than any queue of the `Io` holds.
+fn thousands_at_once(world: &mut impl World) {
+    let path = world.folder().join("thousands");
+    let mut driver = Driver::new(world);
+    let file = driver.open(&path, true, Access::Direct);
+    let bytes = pattern(256 << 10);
+    let spans = driver.spans(&bytes, 256 << 10);
+    assert_eq!(driver.write(file, 0, spans).1, 0);
+    const COUNT: usize = 4000;
+    let page = |number: usize| number % 64 * 4096;
+    for number in 0..COUNT {
+        let block = driver.pool.take(4096).unwrap();
+        driver.io().read(Token(number as u64), file, page(number) as u64, block, 4096);
+    }
+    let mut seen = vec![false; COUNT];
+    for _ in 0..COUNT {
+        let Done::Read { token, block, result: 4096 } = driver.next() else { panic!("not read") };
+        let number = token.0 as usize;
+        assert!(!std::mem::replace(&mut seen[number], true), "{number} came twice");
+        assert!(block.bytes() == &bytes[page(number)..page(number) + 4096]);
+    }
+    driver.turn();
+    assert!(driver.events.is_empty() && driver.done.is_empty());
+}
+
+/// Connections come and go; ids of those that went mean nothing.
+fn ids_are_not_confused(world: &mut impl World) {
+    let mut driver = Driver::new(world);
+    let mut gone: Vec<ConnId> = Vec::new();
+    for round in 0..100u32 {
+        let (mut peer, conn) = driver.pair();
+        assert!(!gone.contains(&conn), "{conn:?} again in round {round}");
+        driver.io().receive(conn);
+        for &old in &gone {
+            driver.io().pause(old);
+            driver.io().close(old);
+        }
+        assert_eq!(driver.deliver(&mut *peer, &round.to_le_bytes()), round.to_le_bytes());
+        driver.close(conn);
+        gone.push(conn);
+    }
+}
+
 fn file_operations(world: &mut impl World) {
     let folder = world.folder().join("ops");
     let mut driver = Driver::new(world);
@@ -583,7 +626,7 @@ const BUFFERS: u16 = 8;
 
 fn config(core: u16, wakers: &Arc<Wakers>) -> UringConfig {
     let usual = UringConfig::new(CoreId(core), wakers.clone(), Instant::now());
-    UringConfig { entries: 64, receive_buffers: BUFFERS, pipes: 2, ..usual }
+    UringConfig { entries: 64, receive_buffers: BUFFERS, receive_memory: 0, pipes: 2, ..usual }
 }
 
 impl Real {
@@ -676,6 +719,8 @@ on_the_ring!(
     pause_and_receive,
     pausing_at_any_moment_loses_nothing,
     file_round_trip,
+    thousands_at_once,
+    ids_are_not_confused,
     file_operations,
     send_file_of_every_length,
     send_file_that_ends_early,

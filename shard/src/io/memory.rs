@@ -661,4 +661,33 @@ mod tests {
         assert_eq!(pool.usage().taken, 0);
         assert!(pool.usage().free <= 8 * 4096);
     }
+
+    /// The last handle may be dropped on either side, and right before, after or while the pool goes.
+    #[test]
+    fn handles_race_home() {
+        for round in 0..300u32 {
+            let mut pool = BlockPool::new(64 * 4096);
+            let spans: Vec<Span> = (0..64)
+                .map(|i| {
+                    let mut block = pool.take(4096).unwrap();
+                    block.append(&[i; 64]);
+                    block.span(0, 64)
+                })
+                .collect();
+            let copies = spans.clone();
+            let other = std::thread::spawn(move || {
+                for (i, span) in copies.into_iter().enumerate() {
+                    assert_eq!(span.bytes(), [i as u8; 64]);
+                }
+            });
+            drop(spans);
+            if round % 2 == 0 {
+                other.join().unwrap();
+                assert_eq!(pool.usage(), PoolUse { taken: 0, free: 64 * 4096, budget: 64 * 4096 });
+            } else {
+                drop(pool);
+                other.join().unwrap();
+            }
+        }
+    }
 }

@@ -165,8 +165,8 @@ pub trait Io {
     fn now(&self) -> Now;
     /// Monotonic nanoseconds, for latency figures.
     fn nanos(&self) -> u64;
-    /// Submits, waits as told, and appends what is done to `done` (at most `done`'s spare capacity, which must be 2 or more; the
-    /// rest stays). May return early, and with nothing.
+    /// Submits, waits as told, and appends what is done to `done` (at most `done`'s spare capacity, which must not be 0; the rest
+    /// stays). May return early, and with nothing.
     fn poll(&mut self, wait: Wait, done: &mut Vec<Done>) -> std::io::Result<()>;
 
     /// Binds and listens; returns the address bound (port 0 picks one). Call before the first `poll`.
@@ -176,7 +176,8 @@ pub trait Io {
     /// Takes over a connection (accepted here or on another core). Sends without delay (TCP_NODELAY), keeps alive.
     fn adopt(&mut self, accepted: Accepted) -> ConnId;
     /// Keeps receiving into shared buffers until an end, a failure, or `pause`. A buffer is free again only when every span
-    /// of it was dropped, on whatever core: keep a few bytes by copying them.
+    /// of it was dropped, on whatever core, and while too many are held nobody on this core receives: so copy a few bytes
+    /// rather than keep a buffer for them, and never wait for the rest of a large frame on its spans alone.
     fn receive(&mut self, conn: ConnId);
     /// Stops receiving: what is in flight may still arrive. `receive` starts it again.
     fn pause(&mut self, conn: ConnId);

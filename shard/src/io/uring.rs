@@ -48,17 +48,30 @@ pub struct UringConfig {
     pub receive_buffers: u16,
     /// Bytes of each: a power of two from 4096 to 1 MiB.
     pub receive_buffer_bytes: usize,
+    /// Bytes of all receive buffers, those whose spans are still held included; at least one full set. While that much is
+    /// held, no connection of this core receives.
+    pub receive_memory: usize,
     /// The most pipes for sending from files, two descriptors each.
     pub pipes: usize,
-    /// How long to look for work before sleeping, in microseconds, while that pays; 0 never.
+    /// How long to look for completions before sleeping, in microseconds, while that pays; 0 never. A loop that watches its
+    /// queues too spins itself, over `poll(Wait::No)`, which enters the kernel only if there is a reason.
     pub spin_micros: u64,
 }
 
 impl UringConfig {
-    /// The usual sizes: 1024 entries, 128 receive buffers of 64 KiB, 32 pipes, no spinning.
+    /// The usual sizes: 1024 entries, 128 receive buffers of 64 KiB in 64 MiB, 32 pipes, no spinning.
     pub fn new(core: CoreId, wakers: Arc<Wakers>, start: Instant) -> UringConfig {
-        let (entries, receive_buffers, receive_buffer_bytes) = (1024, 128, 64 << 10);
-        UringConfig { core, wakers, start, entries, receive_buffers, receive_buffer_bytes, pipes: 32, spin_micros: 0 }
+        UringConfig {
+            core,
+            wakers,
+            start,
+            entries: 1024,
+            receive_buffers: 128,
+            receive_buffer_bytes: 64 << 10,
+            receive_memory: 64 << 20,
+            pipes: 32,
+            spin_micros: 0,
+        }
     }
 }
 
@@ -97,7 +110,7 @@ impl Uring {
     pub fn new(config: UringConfig) -> Result<Uring, SetupError> {
         let ring = setup::build(config.entries)?;
         let async_truncate = setup::check_opcodes(&ring)?;
-        let buffers = Buffers::new(&ring, config.receive_buffers, config.receive_buffer_bytes)?;
+        let buffers = Buffers::new(&ring, config.receive_buffers, config.receive_buffer_bytes, config.receive_memory)?;
         let pipes = Pipes::new(config.pipes).map_err(|e| SetupError::Other("making a pipe", e.into()))?;
         let capabilities = Capabilities {
             kernel: setup::kernel_release(),

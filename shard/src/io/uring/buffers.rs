@@ -1,5 +1,5 @@
-//! The receive buffers all connections of a core share: the kernel picks one when bytes arrive, and gets it back when the
-//! last span of it was dropped.
+//! The receive buffers all connections of a core share: the kernel picks one when bytes arrive, and gets another for it while
+//! the memory lasts. A buffer is free again when the last span of it was dropped.
 
 use super::super::memory::{Block, BlockMut, BlockPool, Span};
 use super::setup::SetupError;
@@ -29,12 +29,13 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// Makes `count` (rounded up to a power of two, at most 32768) buffers of `size` bytes (a power of two from 4 KiB to 1 MiB).
-    pub(super) fn new(ring: &IoUring, count: u16, size: usize) -> Result<Buffers, SetupError> {
+    /// Makes `count` (rounded up to a power of two, at most 32768) buffers of `size` bytes (a power of two from 4 KiB to 1 MiB),
+    /// and more when those are held, up to `memory` bytes.
+    pub(super) fn new(ring: &IoUring, count: u16, size: usize, memory: usize) -> Result<Buffers, SetupError> {
         let count = count.clamp(1, 1 << 15).next_power_of_two();
         let failed = |what| move |e| SetupError::Other(what, e);
         // One more of the smallest class, for the empty block.
-        let mut pool = BlockPool::new(usize::from(count) * size + 4096);
+        let mut pool = BlockPool::new(memory.max(usize::from(count) * size) + 4096);
         let empty = pool.take(1).filter(|_| pool.reserve(size, usize::from(count)));
         let none = || failed("no memory for receive buffers")(io::Error::from(io::ErrorKind::OutOfMemory));
         let empty = empty.ok_or_else(none)?.block();
@@ -53,7 +54,7 @@ impl Buffers {
         usize::from(self.count) - self.idle.len()
     }
 
-    /// Gives the kernel every block that came home.
+    /// Gives the kernel a block for every buffer it filled, as far as the memory allows.
     pub(super) fn refill(&mut self) {
         let before = self.idle.len();
         while let Some(&id) = self.idle.last() {

@@ -11,7 +11,7 @@ use super::ring::Kind;
 use io_uring::{cqueue, opcode, types};
 use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 use std::collections::VecDeque;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// A [`ConnId`] is a slot (low bits) and a generation (the rest).
@@ -34,6 +34,11 @@ struct Conn {
     closing: bool,
     /// Operations in flight: the receive, cancellations, and the send however many steps it takes.
     in_flight: u32,
+}
+
+/// An IPv4 peer of a socket that listens on both is told as what it is.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// All connections of a core.
@@ -113,6 +118,7 @@ impl Uring {
             // A peer that is gone already has no address, and nothing to say.
             if let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) {
                 let socket = Socket::Kernel(stream.into());
+                let (peer, local) = (canonical(peer), canonical(local));
                 self.ready.push_back(Done::Accepted(Accepted { socket, peer, local, listener }));
             }
         }
