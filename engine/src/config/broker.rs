@@ -466,3 +466,7 @@ impl Loading {
 fn shown<'a>(key: &Key, text: &'a str) -> &'a str {
     if key.kind == Kind::Password { "[hidden]" } else { text }
 }
+
+#[cfg(test)]
+#[path = "broker_tests.rs"]
+mod tests;
