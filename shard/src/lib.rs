@@ -2,6 +2,9 @@
 
 pub mod cli;
 pub mod io;
+pub mod api;
+pub mod mail;
+pub mod store;
 mod start;
 
 pub use start::start;

@@ -1,1 +1,439 @@
-//! (being written)
+//! The format of a core's journal: what makes appends to many partitions durable with one write and one flush.
+//!
+//! A journal is two files of equal size, written in turns ("laps": lap n goes to file n mod 2). A lap is a run of
+//! frames, each one commit, each starting on a 4096-byte boundary. The first frame of a lap carries the state of every
+//! partition of the writer, so a lap can be replayed without the ones before it, except for bytes not yet destaged.
+//! A lap's file is used again only after a durable frame has said [`Record::Released`] of it.
+//!
+//! A frame names its own place (writer, lap, sequence, position) under its own checksum: recycled space may hold
+//! another lap's frame or another partition's valid batch at exactly the next offset, and neither is believed.
+//!
+//! Frame header, 64 bytes, little-endian:
+//!
+//! | at | size | field |
+//! |---|---|---|
+//! | 0 | 4 | magic `RLJF` |
+//! | 4 | 2 | format version, 1 |
+//! | 6 | 2 | core that writes |
+//! | 8 | 8 | incarnation: number of the start of the broker that wrote it |
+//! | 16 | 8 | lap |
+//! | 24 | 8 | sequence of the frame, from 1 in each incarnation and core, across laps |
+//! | 32 | 8 | position of the frame in its file |
+//! | 40 | 8 | largest sequence known flushed when this frame was built |
+//! | 48 | 4 | length of header and records, without the padding to 4096 |
+//! | 52 | 4 | number of records |
+//! | 56 | 4 | CRC-32C of the records |
+//! | 60 | 4 | CRC-32C of bytes 0..60 |
+//!
+//! Record header, 48 bytes, then the payload:
+//!
+//! | at | size | field |
+//! |---|---|---|
+//! | 0 | 1 | kind |
+//! | 1 | 3 | zero |
+//! | 4 | 4 | payload length |
+//! | 8 | 16 | topic id |
+//! | 24 | 4 | partition |
+//! | 28 | 4 | position in the segment |
+//! | 32 | 8 | base offset of the segment |
+//! | 40 | 8 | kind's own |
+
+use crate::batch;
+use crate::types::{PartitionKey, TopicId};
+
+pub const FRAME_HEADER_LEN: usize = 64;
+pub const RECORD_HEADER_LEN: usize = 48;
+/// Frames start on, and writes are multiples of, this many bytes.
+pub const BLOCK: usize = 4096;
+const MAGIC: u32 = u32::from_le_bytes(*b"RLJF");
+const VERSION: u16 = 1;
+
+/// A frame's place and what it says of the ones before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrameHeader {
+    pub core: u16,
+    pub incarnation: u64,
+    pub lap: u64,
+    pub sequence: u64,
+    pub position: u64,
+    pub durable_sequence: u64,
+    /// Header and records, unpadded.
+    pub len: u32,
+    pub record_count: u32,
+    pub records_crc: u32,
+}
+
+impl FrameHeader {
+    pub fn encode(&self) -> [u8; FRAME_HEADER_LEN] {
+        let mut out = [0u8; FRAME_HEADER_LEN];
+        out[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+        out[4..6].copy_from_slice(&VERSION.to_le_bytes());
+        out[6..8].copy_from_slice(&self.core.to_le_bytes());
+        out[8..16].copy_from_slice(&self.incarnation.to_le_bytes());
+        out[16..24].copy_from_slice(&self.lap.to_le_bytes());
+        out[24..32].copy_from_slice(&self.sequence.to_le_bytes());
+        out[32..40].copy_from_slice(&self.position.to_le_bytes());
+        out[40..48].copy_from_slice(&self.durable_sequence.to_le_bytes());
+        out[48..52].copy_from_slice(&self.len.to_le_bytes());
+        out[52..56].copy_from_slice(&self.record_count.to_le_bytes());
+        out[56..60].copy_from_slice(&self.records_crc.to_le_bytes());
+        let crc = crc32c::crc32c(&out[..60]);
+        out[60..64].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Length on disk: padded to whole blocks.
+    pub fn padded_len(&self) -> u64 {
+        (self.len as u64).next_multiple_of(BLOCK as u64)
+    }
+}
+
+/// Why no frame starts here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoFrame {
+    /// Zeros, an old frame's middle, or a torn or damaged frame.
+    Invalid,
+    /// A whole frame header of a newer format: the broker must not start on it.
+    Newer(u16),
+}
+
+/// A checked frame and its records.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    pub header: FrameHeader,
+    records: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// The frame at `position` of a journal file, if a whole and undamaged one is there.
+    pub fn parse(file: &'a [u8], position: u64) -> Result<Frame<'a>, NoFrame> {
+        let at = usize::try_from(position).map_err(|_| NoFrame::Invalid)?;
+        let bytes = file.get(at..).ok_or(NoFrame::Invalid)?;
+        let head: &[u8; FRAME_HEADER_LEN] = bytes.first_chunk().ok_or(NoFrame::Invalid)?;
+        let u32_at = |k: usize| u32::from_le_bytes(head[k..k + 4].try_into().expect("four bytes"));
+        let u64_at = |k: usize| u64::from_le_bytes(head[k..k + 8].try_into().expect("eight bytes"));
+        if u32_at(0) != MAGIC || u32_at(60) != crc32c::crc32c(&head[..60]) {
+            return Err(NoFrame::Invalid);
+        }
+        let version = u16::from_le_bytes([head[4], head[5]]);
+        if version != VERSION {
+            return Err(NoFrame::Newer(version));
+        }
+        let header = FrameHeader {
+            core: u16::from_le_bytes([head[6], head[7]]),
+            incarnation: u64_at(8),
+            lap: u64_at(16),
+            sequence: u64_at(24),
+            position: u64_at(32),
+            durable_sequence: u64_at(40),
+            len: u32_at(48),
+            record_count: u32_at(52),
+            records_crc: u32_at(56),
+        };
+        let records = bytes.get(FRAME_HEADER_LEN..header.len as usize).ok_or(NoFrame::Invalid)?;
+        if header.position != position || crc32c::crc32c(records) != header.records_crc {
+            return Err(NoFrame::Invalid);
+        }
+        Ok(Frame { header, records })
+    }
+
+    /// The records in order. A frame whose checksum holds but whose records do not parse ends early with `Err`.
+    pub fn records(&self) -> Records<'a> {
+        Records { rest: self.records, left: self.header.record_count }
+    }
+}
+
+/// One thing a commit says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Record<'a> {
+    /// Whole batches, appended at `position`; the bytes are here and not yet in the segment.
+    Append { key: PartitionKey, segment: i64, position: u32, bytes: &'a [u8] },
+    /// Whole batches, appended at `position`; the bytes went straight to the segment, here are their 61-byte headers.
+    Extent { key: PartitionKey, segment: i64, position: u32, headers: &'a [u8] },
+    /// Bytes of the segment, not necessarily whole batches, that are durable only here.
+    Redo { key: PartitionKey, segment: i64, position: u32, bytes: &'a [u8] },
+    /// The log start offset moved.
+    Trim { key: PartitionKey, log_start_offset: i64 },
+    /// All that is known of a partition; `position` is the end of its active segment. See [`super::recover::PartitionState`].
+    State { key: PartitionKey, segment: i64, position: u32, state: &'a [u8] },
+    /// The partition was deleted.
+    Drop { key: PartitionKey },
+    /// Everything in this lap is durable in segments: its file may be written over.
+    Released { lap: u64 },
+}
+
+const APPEND: u8 = 1;
+const EXTENT: u8 = 2;
+const REDO: u8 = 3;
+const TRIM: u8 = 4;
+const STATE: u8 = 5;
+const DROP: u8 = 6;
+const RELEASED: u8 = 7;
+
+impl Record<'_> {
+    /// The header that precedes the payload; the payload itself is the caller's to write, from where it lies.
+    pub fn header(&self, payload_len: usize) -> [u8; RECORD_HEADER_LEN] {
+        let none = PartitionKey { topic: TopicId::ZERO, partition: 0 };
+        let (kind, key, position, segment, own) = match *self {
+            Record::Append { key, segment, position, .. } => (APPEND, key, position, segment, 0),
+            Record::Extent { key, segment, position, .. } => (EXTENT, key, position, segment, 0),
+            Record::Redo { key, segment, position, .. } => (REDO, key, position, segment, 0),
+            Record::Trim { key, log_start_offset } => (TRIM, key, 0, 0, log_start_offset),
+            Record::State { key, segment, position, .. } => (STATE, key, position, segment, 0),
+            Record::Drop { key } => (DROP, key, 0, 0, 0),
+            Record::Released { lap } => (RELEASED, none, 0, 0, lap as i64),
+        };
+        let mut out = [0u8; RECORD_HEADER_LEN];
+        out[0] = kind;
+        out[4..8].copy_from_slice(&(payload_len as u32).to_le_bytes());
+        out[8..24].copy_from_slice(&key.topic.0);
+        out[24..28].copy_from_slice(&key.partition.to_le_bytes());
+        out[28..32].copy_from_slice(&position.to_le_bytes());
+        out[32..40].copy_from_slice(&segment.to_le_bytes());
+        out[40..48].copy_from_slice(&own.to_le_bytes());
+        out
+    }
+}
+
+/// A frame whose checksum holds says something this version cannot read: a bug or a forgery, never a torn write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadRecord;
+
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl<'a> Records<'a> {
+    fn read(&mut self) -> Option<Record<'a>> {
+        let (head, rest) = self.rest.split_first_chunk::<RECORD_HEADER_LEN>()?;
+        let payload_len = u32::from_le_bytes(head[4..8].try_into().ok()?) as usize;
+        let payload = rest.get(..payload_len)?;
+        self.rest = &rest[payload_len..];
+        let key = PartitionKey {
+            topic: TopicId(head[8..24].try_into().ok()?),
+            partition: i32::from_le_bytes(head[24..28].try_into().ok()?),
+        };
+        let position = u32::from_le_bytes(head[28..32].try_into().ok()?);
+        let segment = i64::from_le_bytes(head[32..40].try_into().ok()?);
+        let own = i64::from_le_bytes(head[40..48].try_into().ok()?);
+        Some(match head[0] {
+            APPEND => Record::Append { key, segment, position, bytes: payload },
+            EXTENT if payload_len % batch::HEADER_LEN == 0 => {
+                Record::Extent { key, segment, position, headers: payload }
+            }
+            REDO => Record::Redo { key, segment, position, bytes: payload },
+            TRIM => Record::Trim { key, log_start_offset: own },
+            STATE => Record::State { key, segment, position, state: payload },
+            DROP => Record::Drop { key },
+            RELEASED => Record::Released { lap: own as u64 },
+            _ => return None,
+        })
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, BadRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let record = self.read();
+        if record.is_none() {
+            self.left = 0;
+        }
+        Some(record.ok_or(BadRecord))
+    }
+}
+
+/// A journal file read whole, as the run of frames it holds.
+#[derive(Debug)]
+pub struct Lap<'a> {
+    pub frames: Vec<Frame<'a>>,
+    /// A frame further on shows that a damaged one had been durable: sequence of the first one missing.
+    pub damaged: Option<u64>,
+}
+
+/// Reads the frames of one journal file: one lap, in order, up to the first place where none is.
+pub fn read_lap(file: &[u8]) -> Result<Lap<'_>, NoFrame> {
+    let mut lap = Lap { frames: Vec::new(), damaged: None };
+    let mut position = 0u64;
+    while position < file.len() as u64 {
+        match Frame::parse(file, position) {
+            Ok(frame) if follows(&lap.frames, &frame.header) => {
+                position += frame.header.padded_len();
+                lap.frames.push(frame);
+            }
+            Err(NoFrame::Newer(version)) => return Err(NoFrame::Newer(version)),
+            _ => break,
+        }
+    }
+    lap.damaged = durable_after(file, &lap.frames, position);
+    Ok(lap)
+}
+
+fn follows(frames: &[Frame<'_>], next: &FrameHeader) -> bool {
+    frames.last().is_none_or(|last| {
+        let h = &last.header;
+        (next.core, next.incarnation, next.lap, next.sequence) == (h.core, h.incarnation, h.lap, h.sequence + 1)
+    })
+}
+
+/// Looks past the end of a lap for a frame that could only have been written after the missing one was flushed.
+fn durable_after(file: &[u8], frames: &[Frame<'_>], end: u64) -> Option<u64> {
+    let mut position = end + BLOCK as u64;
+    while position < file.len() as u64 {
+        if let Ok(frame) = Frame::parse(file, position) {
+            let later = frame.header;
+            let missing = match frames.last() {
+                Some(last) if (last.header.incarnation, last.header.lap) != (later.incarnation, later.lap) => {
+                    return None;
+                }
+                Some(last) => last.header.sequence + 1,
+                None => later.sequence.saturating_sub(1),
+            };
+            return (later.durable_sequence >= missing && later.sequence > missing).then_some(missing);
+        }
+        position += BLOCK as u64;
+    }
+    None
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Builds journal files the way a core does, for tests of this module and of recovery.
+    pub(crate) struct Writer {
+        pub(crate) file: Vec<u8>,
+        pub(crate) next: FrameHeader,
+    }
+
+    impl Writer {
+        pub(crate) fn new(incarnation: u64, core: u16, lap: u64, sequence: u64) -> Writer {
+            let next = FrameHeader {
+                core,
+                incarnation,
+                lap,
+                sequence,
+                position: 0,
+                durable_sequence: sequence.saturating_sub(1),
+                len: 0,
+                record_count: 0,
+                records_crc: 0,
+            };
+            Writer { file: Vec::new(), next }
+        }
+
+        pub(crate) fn frame(&mut self, records: &[Record<'_>]) {
+            let mut body = Vec::new();
+            for record in records {
+                let payload: &[u8] = match record {
+                    Record::Append { bytes, .. } | Record::Redo { bytes, .. } => bytes,
+                    Record::Extent { headers, .. } => headers,
+                    Record::State { state, .. } => state,
+                    _ => &[],
+                };
+                body.extend(record.header(payload.len()));
+                body.extend(payload);
+            }
+            self.next.position = self.file.len() as u64;
+            self.next.len = (FRAME_HEADER_LEN + body.len()) as u32;
+            self.next.record_count = records.len() as u32;
+            self.next.records_crc = crc32c::crc32c(&body);
+            self.file.extend(self.next.encode());
+            self.file.extend(body);
+            self.file.resize(self.file.len().next_multiple_of(BLOCK), 0);
+            self.next.durable_sequence = self.next.sequence;
+            self.next.sequence += 1;
+        }
+    }
+
+    fn key(partition: i32) -> PartitionKey {
+        PartitionKey { topic: TopicId([7; 16]), partition }
+    }
+
+    #[test]
+    fn frames_say_what_was_written() {
+        let headers = [9u8; 2 * batch::HEADER_LEN];
+        let records = [
+            Record::Append { key: key(1), segment: 100, position: 8, bytes: b"abc" },
+            Record::Extent { key: key(2), segment: 0, position: 4096, headers: &headers },
+            Record::Redo { key: key(2), segment: 0, position: 8192, bytes: b"" },
+            Record::Trim { key: key(3), log_start_offset: 55 },
+            Record::State { key: key(3), segment: 50, position: 12, state: b"state" },
+            Record::Drop { key: key(4) },
+            Record::Released { lap: 6 },
+        ];
+        let mut writer = Writer::new(3, 1, 7, 20);
+        writer.frame(&records);
+        writer.frame(&records[..1]);
+        let lap = read_lap(&writer.file).unwrap();
+        assert_eq!(lap.frames.len(), 2);
+        assert_eq!(lap.frames[0].records().collect::<Result<Vec<_>, _>>().unwrap(), records);
+        assert_eq!(lap.frames[1].header.sequence, 21);
+        assert_eq!(lap.damaged, None);
+    }
+
+    #[test]
+    fn a_lap_ends_at_what_an_older_lap_left_behind() {
+        let mut old = Writer::new(3, 1, 5, 10);
+        for _ in 0..4 {
+            old.frame(&[Record::Drop { key: key(1) }]);
+        }
+        let mut new = Writer::new(3, 1, 7, 30);
+        new.frame(&[Record::Drop { key: key(2) }]);
+        let mut file = old.file.clone();
+        file[..BLOCK].copy_from_slice(&new.file);
+        let lap = read_lap(&file).unwrap();
+        assert_eq!(lap.frames.len(), 1);
+        assert_eq!(lap.frames[0].header.lap, 7);
+        assert_eq!(lap.damaged, None, "an older lap's frames are no evidence");
+    }
+
+    #[test]
+    fn a_torn_end_is_not_damage_and_a_hole_before_durable_frames_is() {
+        let mut writer = Writer::new(1, 0, 0, 1);
+        for _ in 0..4 {
+            writer.frame(&[Record::Drop { key: key(1) }]);
+        }
+        let mut torn = writer.file.clone();
+        torn[3 * BLOCK + 70] ^= 1;
+        let lap = read_lap(&torn).unwrap();
+        assert_eq!((lap.frames.len(), lap.damaged), (3, None));
+        let mut rotten = writer.file.clone();
+        rotten[BLOCK + 70] ^= 1;
+        let lap = read_lap(&rotten).unwrap();
+        assert_eq!((lap.frames.len(), lap.damaged), (1, Some(2)));
+        let mut headless = writer.file;
+        headless[70] ^= 1;
+        assert!(read_lap(&headless).unwrap().damaged.is_some());
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic() {
+        let mut writer = Writer::new(1, 0, 0, 1);
+        writer.frame(&[Record::Append { key: key(1), segment: 0, position: 0, bytes: &[5; 300] }]);
+        writer.frame(&[Record::Drop { key: key(1) }]);
+        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+        for _ in 0..20_000 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            let mut file = writer.file.clone();
+            let at = (seed as usize >> 8) % 500;
+            file[at] ^= (seed as u8) | 1;
+            // A header that lies about its length or count under a correct checksum is read to its end and no further.
+            let crc = crc32c::crc32c(&file[..60]);
+            file[60..64].copy_from_slice(&crc.to_le_bytes());
+            if let Ok(lap) = read_lap(&file) {
+                for frame in lap.frames {
+                    frame.records().for_each(drop);
+                }
+            }
+        }
+    }
+}

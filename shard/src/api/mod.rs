@@ -1,0 +1,6 @@
+//! (handlers come here)
+
+#[derive(Debug)]
+pub enum Question {}
+#[derive(Debug)]
+pub enum Answer {}

@@ -1,0 +1,778 @@
+//! Commits: everything a turn appended to a log directory, made durable by one journal write and one flush.
+//!
+//! A commit is one frame of the core's journal ([`ringlog_engine::log::journal`]), plus direct writes of whole blocks for the
+//! partitions that had much. When all its writes are done, what asked for no more is settled; then the journal is
+//! flushed, which covers the direct writes too where their blocks had been written before (and files whose blocks had
+//! not are flushed themselves); then the rest is settled and becomes visible. The next commit's writes may be on their
+//! way meanwhile; its flush is issued only when its own writes and all before are done.
+//!
+//! One per core and log directory; only that core touches it.
+
+use super::hand::SegmentFile;
+use super::tail::Tail;
+use super::{PartIdx, Partition, Purpose, Store, Waiter};
+use crate::io::memory::{BlockMut, Span};
+use crate::io::{FileId, Io};
+use ringlog_engine::ErrorCode;
+use ringlog_engine::batch::HEADER_LEN;
+use ringlog_engine::log::journal::{BLOCK, FRAME_HEADER_LEN, FrameHeader, RECORD_HEADER_LEN, Record};
+use ringlog_engine::log::partition::Place;
+use ringlog_engine::log::recover::PartitionState;
+use ringlog_engine::types::PartitionKey;
+use std::collections::VecDeque;
+
+/// Commits on their way at once: one being flushed, one being written.
+const IN_FLIGHT_MAX: usize = 2;
+/// A frame holds at most this many bytes of records for partitions; what is left goes into the next.
+const FRAME_BYTES_MAX: usize = 8 << 20;
+
+/// What has been gathered since the last commit was built.
+#[derive(Debug, Default)]
+pub struct Open {
+    /// Partitions with appends or a moved log start.
+    pub parts: Vec<PartIdx>,
+    /// Partitions deleted since.
+    pub dropped: Vec<PartitionKey>,
+    /// A lap whose file may be used again once this commit is durable.
+    released: Option<u64>,
+    on_written: Vec<Waiter>,
+    on_durable: Vec<Waiter>,
+}
+
+/// How far a commit takes a partition.
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    part: PartIdx,
+    key: PartitionKey,
+    next_offset: i64,
+    end: Place,
+    /// Blocks went straight to a segment, up to here.
+    direct: Option<Place>,
+    /// The log start moved.
+    trimmed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Commit {
+    sequence: u64,
+    lap: u64,
+    writes_left: u32,
+    syncs_left: u32,
+    written: bool,
+    syncing: bool,
+    done: bool,
+    reached: Vec<Reached>,
+    /// Segment files that need a flush of their own.
+    own_sync: Vec<FileId>,
+    released: Option<u64>,
+    on_written: Vec<Waiter>,
+    on_durable: Vec<Waiter>,
+}
+
+/// Where a lap stands whose partitions are being destaged so that its file can be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OtherLap {
+    /// May be written over.
+    Free,
+    /// Holds bytes that are durable nowhere else yet.
+    Needed(u64),
+    /// Everything in it is in segments; the frame that says so is not durable yet.
+    Releasing,
+}
+
+#[derive(Debug)]
+pub struct Committer {
+    core: u16,
+    incarnation: u64,
+    files: [FileId; 2],
+    /// Bytes of each file.
+    file_len: u64,
+    pub lap: u64,
+    position: u64,
+    sequence: u64,
+    durable_sequence: u64,
+    other: OtherLap,
+    /// Partitions that still need the other file's lap.
+    lap_users: usize,
+    /// The next frame starts a lap: it carries the state of every partition.
+    lap_start: bool,
+    pub open: Open,
+    flying: VecDeque<Commit>,
+    spare: Vec<Commit>,
+    /// Commits built and bytes of frames, for the instruments.
+    pub commits: u64,
+    pub journal_bytes: u64,
+    pub direct_bytes: u64,
+}
+
+impl Committer {
+    /// Two empty, pre-zeroed, durable files of `file_len` bytes each.
+    pub fn new(core: u16, incarnation: u64, files: [FileId; 2], file_len: u64) -> Committer {
+        Committer {
+            core,
+            incarnation,
+            files,
+            file_len,
+            lap: 0,
+            position: 0,
+            sequence: 0,
+            durable_sequence: 0,
+            other: OtherLap::Free,
+            lap_users: 0,
+            lap_start: true,
+            open: Open::default(),
+            flying: VecDeque::new(),
+            spare: Vec::new(),
+            commits: 0,
+            journal_bytes: 0,
+            direct_bytes: 0,
+        }
+    }
+
+    /// Adds one who waits for the next commit: for its write, or for its flush.
+    pub fn wait(&mut self, written_is_enough: bool, waiter: Waiter) {
+        if written_is_enough { self.open.on_written.push(waiter) } else { self.open.on_durable.push(waiter) }
+    }
+
+    /// Adds one who waits for everything appended so far.
+    pub fn wait_for_all(&mut self, waiter: Waiter, settled: &mut Vec<Waiter>) {
+        if !self.open.parts.is_empty() {
+            self.open.on_durable.push(waiter);
+        } else if let Some(last) = self.flying.back_mut() {
+            last.on_durable.push(waiter);
+        } else {
+            settled.push(waiter);
+        }
+    }
+
+    pub fn idle(&self) -> bool {
+        self.flying.is_empty() && !self.has_work()
+    }
+
+    fn has_work(&self) -> bool {
+        let open = &self.open;
+        !(open.parts.is_empty()
+            && open.dropped.is_empty()
+            && open.on_durable.is_empty()
+            && open.on_written.is_empty()
+            && open.released.is_none()
+            && !(self.lap_start && self.sequence == 0))
+    }
+
+    /// Everyone who waits is refused: the directory is latched.
+    pub fn fail(&mut self, settled: &mut Vec<Waiter>) {
+        let open = std::mem::take(&mut self.open);
+        let waiting = self.flying.drain(..).flat_map(|c| c.on_written.into_iter().chain(c.on_durable));
+        for mut waiter in waiting.chain(open.on_written).chain(open.on_durable) {
+            waiter.outcome.error = ErrorCode::KafkaStorageError;
+            settled.push(waiter);
+        }
+    }
+}
+
+/// The frame being built, in the block it will be written from.
+struct FrameWriter<'a> {
+    out: &'a mut [u8],
+    len: usize,
+    records: u32,
+}
+
+impl FrameWriter<'_> {
+    fn record(&mut self, record: &Record<'_>, payload_len: usize) {
+        self.bytes(&record.header(payload_len));
+        self.records += 1;
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.out[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+}
+
+/// What goes straight to a segment.
+struct Direct {
+    file: FileId,
+    offset: u64,
+    /// End of what the file then holds.
+    to: u32,
+    spans: Vec<Span>,
+    /// The blocks had not been written before: the file needs a flush of its own.
+    own_sync: bool,
+}
+
+/// What one partition puts into a commit, decided before anything is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    part: PartIdx,
+    /// The range of the active or an older segment that this commit covers.
+    segment: i64,
+    from: u32,
+    to: u32,
+    /// Bytes before `from` that must be journaled again because their block, already in the segment, will be rewritten.
+    redo_from: u32,
+    /// Whole blocks up to here go straight to the segment.
+    direct_to: Option<u32>,
+}
+
+impl Store {
+    /// Builds and issues the commits that are due. Called once at the end of a turn.
+    pub fn commit(&mut self, io: &mut impl Io) {
+        for dir in 0..self.dirs.len() as u8 {
+            let d = &self.dirs[dir as usize];
+            if d.latched.is_none() && d.committer.flying.len() < IN_FLIGHT_MAX && d.committer.has_work() {
+                self.build(io, dir);
+            }
+        }
+    }
+
+    fn build(&mut self, io: &mut impl Io, dir: u8) {
+        let mut parts = std::mem::take(&mut self.dirs[dir as usize].committer.open.parts);
+        let mut plan = std::mem::take(&mut self.plan);
+        let mut closing = std::mem::take(&mut self.closing);
+        plan.clear();
+        closing.clear();
+        let dropped = self.dirs[dir as usize].committer.open.dropped.len();
+        let mut size = FRAME_HEADER_LEN + (dropped + 1) * RECORD_HEADER_LEN;
+        parts.retain(|part| {
+            let taken = (size <= FRAME_BYTES_MAX).then(|| self.plan_partition(*part, &mut plan)).flatten();
+            if let Some(bytes) = taken {
+                size += bytes;
+                closing.push(*part);
+            }
+            taken.is_none()
+        });
+        let issued = self.write(io, dir, size, &plan, &closing);
+        if !issued {
+            parts.append(&mut closing);
+        } else if !parts.is_empty() {
+            // Some partitions did not fit: nobody is settled before all that was open is in a commit.
+            let last = self.dirs[dir as usize].committer.flying.back_mut().expect("a commit was issued");
+            let (written, durable) = (std::mem::take(&mut last.on_written), std::mem::take(&mut last.on_durable));
+            let open = &mut self.dirs[dir as usize].committer.open;
+            open.on_written.splice(0..0, written);
+            open.on_durable.splice(0..0, durable);
+        }
+        let open = &mut self.dirs[dir as usize].committer.open;
+        open.parts.append(&mut parts);
+        (self.plan, self.closing) = (plan, closing);
+    }
+
+    /// Writes the planned frame. False if it must wait: for the other journal file, or for memory.
+    fn write(&mut self, io: &mut impl Io, dir: u8, mut size: usize, plan: &[Part], closing: &[PartIdx]) -> bool {
+        let committer = &self.dirs[dir as usize].committer;
+        let mut states = Vec::new();
+        if committer.lap_start || committer.position + size.next_multiple_of(BLOCK) as u64 > committer.file_len {
+            if !self.start_lap(dir) {
+                return false;
+            }
+            states = self.states(dir);
+            size += states.len();
+        }
+        let file_len = self.dirs[dir as usize].committer.file_len;
+        let padded = size.next_multiple_of(BLOCK);
+        assert!(padded as u64 <= file_len, "a commit of {padded} bytes in a journal file of {file_len}");
+        let Some(mut block) = self.pool.take(padded) else { return false };
+        let mut commit = self.dirs[dir as usize].committer.spare.pop().unwrap_or_default();
+        let len = self.write_frame(io, dir, &mut block, plan, closing, &states, &mut commit);
+        self.issue(io, dir, block, len, commit);
+        true
+    }
+
+    /// Decides what of a partition goes where, up to the end of its log. Returns an upper bound of its bytes in the frame;
+    /// `None` if it must wait for its segment's file.
+    fn plan_partition(&mut self, part: PartIdx, plan: &mut Vec<Part>) -> Option<usize> {
+        let direct_min = self.limits.direct_min;
+        let Some(p) = self.partitions[part.0 as usize].as_mut() else { return Some(0) };
+        let (end, mut at, first) = (p.log.end(), p.committed, plan.len());
+        let mut size = RECORD_HEADER_LEN;
+        while at != end {
+            let segment = p.log.segment(at.segment).expect("a segment with appends not committed exists");
+            let (to, next) = (segment.len, segment.next_offset);
+            if at.position < to {
+                let Some(bytes) = p.plan_range(part, at, to, direct_min, plan) else {
+                    plan.truncate(first);
+                    if !p.hand.queued {
+                        p.hand.queued = true;
+                        self.hands.push_back(part);
+                    }
+                    return None;
+                };
+                size += bytes;
+            }
+            at = if at.segment == end.segment { end } else { Place { segment: next, position: 0 } };
+        }
+        Some(size)
+    }
+
+    /// Moves to the other file, if what it held is durable elsewhere and that has been said.
+    fn start_lap(&mut self, dir: u8) -> bool {
+        let committer = &mut self.dirs[dir as usize].committer;
+        if committer.sequence == 0 {
+            committer.lap_start = false;
+            return true;
+        }
+        if committer.other != OtherLap::Free {
+            return false;
+        }
+        let finished = committer.lap;
+        committer.lap += 1;
+        committer.position = 0;
+        committer.other = OtherLap::Needed(finished);
+        self.press_lap(dir, finished);
+        true
+    }
+
+    /// Has every partition with bytes only in this lap destaged; counts them.
+    fn press_lap(&mut self, dir: u8, lap: u64) {
+        let mut users = 0;
+        for (k, p) in self.partitions.iter_mut().enumerate() {
+            let Some(p) = p.as_mut().filter(|p| p.dir == dir && p.journal_lap.is_some_and(|l| l <= lap)) else {
+                continue;
+            };
+            users += 1;
+            p.hand.pressed = true;
+            if !p.hand.queued {
+                p.hand.queued = true;
+                self.hands.push_back(PartIdx(k as u32));
+            }
+        }
+        self.dirs[dir as usize].committer.lap_users = users;
+        self.release_lap(dir);
+    }
+
+    /// A partition that needed a lap up to `before` needs `now` or none: the last one to let go of a lap releases it.
+    pub(super) fn let_go(&mut self, dir: u8, before: Option<u64>, now: Option<u64>) {
+        let committer = &mut self.dirs[dir as usize].committer;
+        let OtherLap::Needed(lap) = committer.other else { return };
+        if before.is_some_and(|l| l <= lap) && now.is_none_or(|l| l > lap) {
+            committer.lap_users -= 1;
+            self.release_lap(dir);
+        }
+    }
+
+    fn release_lap(&mut self, dir: u8) {
+        let committer = &mut self.dirs[dir as usize].committer;
+        if let (OtherLap::Needed(lap), 0) = (committer.other, committer.lap_users) {
+            committer.open.released = Some(lap);
+            committer.other = OtherLap::Releasing;
+        }
+    }
+
+    /// The state of every partition of the directory, as records.
+    fn states(&self, dir: u8) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut state = Vec::new();
+        for p in self.partitions.iter().flatten().filter(|p| p.dir == dir && p.has_history()) {
+            state.clear();
+            p.state().encode(&mut state);
+            let end = p.committed;
+            let record = Record::State { key: p.key, segment: end.segment, position: end.position, state: &[] };
+            out.extend(record.header(state.len()));
+            out.extend(&state);
+        }
+        out
+    }
+
+    fn write_frame(
+        &mut self,
+        io: &mut impl Io,
+        dir: u8,
+        block: &mut BlockMut,
+        plan: &[Part],
+        closing: &[PartIdx],
+        states: &[u8],
+        commit: &mut Commit,
+    ) -> usize {
+        let mut frame = FrameWriter { out: block.unwritten(), len: FRAME_HEADER_LEN, records: 0 };
+        if !states.is_empty() {
+            frame.bytes(states);
+            frame.records += count_records(states);
+        }
+        let lap = self.dirs[dir as usize].committer.lap;
+        let sequence = self.dirs[dir as usize].committer.sequence + 1;
+        let mut writes = 0;
+        for item in plan {
+            let spans = self.spare_spans.pop().unwrap_or_default();
+            let p = self.partitions[item.part.0 as usize].as_mut().expect("a planned partition exists");
+            let direct = p.write_range(&mut self.pool, item, lap, sequence, &mut frame, spans);
+            commit.reached.push(Reached {
+                part: item.part,
+                key: p.key,
+                next_offset: p.log.next_offset(),
+                end: p.log.end(),
+                direct: direct.as_ref().map(|d| Place { segment: item.segment, position: d.to }),
+                trimmed: false,
+            });
+            if let Some(direct) = direct {
+                let purpose = Purpose::CommitWrite { dir, sequence: sequence as u32 };
+                self.dirs[dir as usize].committer.direct_bytes += u64::from(direct.to) - direct.offset;
+                io.write(purpose.token(), direct.file, direct.offset, direct.spans);
+                writes += 1;
+                if direct.own_sync && !commit.own_sync.contains(&direct.file) {
+                    commit.own_sync.push(direct.file);
+                }
+            }
+            if !p.hand.queued && p.wants_hand(self.limits.destage) {
+                p.hand.queued = true;
+                self.hands.push_back(item.part);
+            }
+        }
+        self.close_partitions(closing, &mut frame, commit);
+        let committer = &mut self.dirs[dir as usize].committer;
+        for key in committer.open.dropped.drain(..) {
+            frame.record(&Record::Drop { key }, 0);
+        }
+        commit.released = committer.open.released.take();
+        if let Some(lap) = commit.released {
+            frame.record(&Record::Released { lap }, 0);
+        }
+        commit.writes_left = writes + 1;
+        let (len, records) = (frame.len, frame.records);
+        let header = FrameHeader {
+            core: committer.core,
+            incarnation: committer.incarnation,
+            lap: committer.lap,
+            sequence,
+            position: committer.position,
+            durable_sequence: committer.durable_sequence,
+            len: len as u32,
+            record_count: records,
+            records_crc: crc32c::crc32c(&frame.out[FRAME_HEADER_LEN..len]),
+        };
+        frame.out[..FRAME_HEADER_LEN].copy_from_slice(&header.encode());
+        frame.out[len..len.next_multiple_of(BLOCK)].fill(0);
+        len
+    }
+
+    /// Marks the planned partitions committed and says where log starts moved.
+    fn close_partitions(&mut self, closing: &[PartIdx], frame: &mut FrameWriter<'_>, commit: &mut Commit) {
+        for part in closing {
+            let Some(p) = self.partitions[part.0 as usize].as_mut() else { continue };
+            p.dirty = false;
+            p.committed = p.log.end();
+            p.committed_offset = p.log.next_offset();
+            if std::mem::take(&mut p.trimmed) {
+                let (key, next_offset, end) = (p.key, p.log.next_offset(), p.log.end());
+                commit.reached.push(Reached { part: *part, key, next_offset, end, direct: None, trimmed: true });
+                frame.record(&Record::Trim { key, log_start_offset: p.log.log_start() }, 0);
+            }
+        }
+    }
+
+    fn issue(&mut self, io: &mut impl Io, dir: u8, mut block: BlockMut, len: usize, mut commit: Commit) {
+        let padded = len.next_multiple_of(BLOCK);
+        block.publish(padded);
+        let mut spans = self.spare_spans.pop().unwrap_or_default();
+        spans.push(block.span(0, padded));
+        let committer = &mut self.dirs[dir as usize].committer;
+        committer.sequence += 1;
+        committer.lap_start = false;
+        commit.sequence = committer.sequence;
+        commit.lap = committer.lap;
+        commit.on_written.append(&mut committer.open.on_written);
+        commit.on_durable.append(&mut committer.open.on_durable);
+        let purpose = Purpose::CommitWrite { dir, sequence: commit.sequence as u32 };
+        io.write(purpose.token(), committer.files[(committer.lap % 2) as usize], committer.position, spans);
+        committer.position += padded as u64;
+        committer.commits += 1;
+        committer.journal_bytes += padded as u64;
+        committer.flying.push_back(commit);
+    }
+
+    /// One of a commit's writes ended.
+    pub fn on_commit_write(&mut self, io: &mut impl Io, dir: u8, sequence: u32, result: i32) {
+        if self.dirs[dir as usize].latched.is_some() {
+            return;
+        }
+        if result < 0 {
+            return self.latch(dir, format!("a write failed ({})", std::io::Error::from_raw_os_error(-result)));
+        }
+        let committer = &mut self.dirs[dir as usize].committer;
+        let commit =
+            committer.flying.iter_mut().find(|c| c.sequence as u32 == sequence).expect("its commit is in flight");
+        commit.writes_left -= 1;
+        if commit.writes_left == 0 {
+            commit.written = true;
+            self.advance(io, dir);
+        }
+    }
+
+    /// A flush of a commit ended.
+    pub fn on_commit_sync(&mut self, io: &mut impl Io, dir: u8, sequence: u32, result: i32) {
+        if self.dirs[dir as usize].latched.is_some() {
+            return;
+        }
+        if result < 0 {
+            return self.latch(dir, format!("a flush failed ({})", std::io::Error::from_raw_os_error(-result)));
+        }
+        let committer = &mut self.dirs[dir as usize].committer;
+        let commit =
+            committer.flying.iter_mut().find(|c| c.sequence as u32 == sequence).expect("its commit is in flight");
+        commit.syncs_left -= 1;
+        if commit.syncs_left == 0 {
+            commit.done = true;
+            self.advance(io, dir);
+        }
+    }
+
+    /// Takes commits as far as they can go, in order: written, flushing, durable.
+    fn advance(&mut self, io: &mut impl Io, dir: u8) {
+        let mut k = 0;
+        while k < self.dirs[dir as usize].committer.flying.len() {
+            let committer = &mut self.dirs[dir as usize].committer;
+            let commit = &mut committer.flying[k];
+            if !commit.written {
+                return;
+            }
+            if !commit.syncing {
+                commit.syncing = true;
+                let purpose = Purpose::CommitSync { dir, sequence: commit.sequence as u32 };
+                io.sync(purpose.token(), committer.files[(commit.lap % 2) as usize]);
+                commit.syncs_left = 1;
+                for own in commit.own_sync.drain(..) {
+                    io.sync(purpose.token(), own);
+                    commit.syncs_left += 1;
+                }
+                let (reached, waiters) = (std::mem::take(&mut commit.reached), std::mem::take(&mut commit.on_written));
+                self.on_written(&reached, waiters);
+                self.dirs[dir as usize].committer.flying[k].reached = reached;
+            }
+            k += 1;
+        }
+        while self.dirs[dir as usize].committer.flying.front().is_some_and(|c| c.done) {
+            let mut commit = self.dirs[dir as usize].committer.flying.pop_front().expect("it is there");
+            self.on_durable(dir, &mut commit);
+            commit.reached.clear();
+            let spare = Commit {
+                reached: commit.reached,
+                own_sync: commit.own_sync,
+                on_written: commit.on_written,
+                on_durable: commit.on_durable,
+                ..Commit::default()
+            };
+            self.dirs[dir as usize].committer.spare.push(spare);
+        }
+    }
+}
+
+impl Store {
+    /// All writes of a commit are done: whoever asked for no more is settled, relaxed topics become visible.
+    fn on_written(&mut self, reached: &[Reached], mut waiters: Vec<Waiter>) {
+        for r in reached {
+            let Some(p) = self.partitions[r.part.0 as usize].as_mut().filter(|p| p.key == r.key) else { continue };
+            if p.config.relaxed {
+                p.make_visible(r.next_offset, r.end, &mut self.rung);
+            }
+        }
+        self.settled.append(&mut waiters);
+    }
+
+    /// A commit is durable: what it holds may be read, its waiters are settled, its direct blocks count.
+    fn on_durable(&mut self, dir: u8, commit: &mut Commit) {
+        self.dirs[dir as usize].committer.durable_sequence = commit.sequence;
+        for r in &commit.reached {
+            let Some(p) = self.partitions[r.part.0 as usize].as_mut().filter(|p| p.key == r.key) else { continue };
+            p.durable = r.end;
+            p.make_visible(r.next_offset, r.end, &mut self.rung);
+            let before = p.journal_lap;
+            p.blocks_durable(r.direct, commit.sequence, commit.lap);
+            let now = p.journal_lap;
+            p.hand.bury |= r.trimmed;
+            if (r.direct.is_some() || r.trimmed) && !p.hand.queued {
+                p.hand.queued = true;
+                self.hands.push_back(r.part);
+            }
+            self.let_go(dir, before, now);
+        }
+        self.settled.append(&mut commit.on_written);
+        self.settled.append(&mut commit.on_durable);
+        if commit.released.is_some() {
+            self.dirs[dir as usize].committer.other = OtherLap::Free;
+        }
+    }
+}
+
+impl Partition {
+    /// Has ever held a record: there is something to say of it in a lap's first frame.
+    fn has_history(&self) -> bool {
+        self.log.next_offset() > 0
+    }
+
+    /// What a lap's first frame says of this partition, as of the last commit built. Called before this one's ranges.
+    fn state(&self) -> PartitionState {
+        let at = self.committed;
+        let segment = self.log.segment(at.segment).expect("the committed segment exists");
+        let index = segment.index.as_ref().expect("an unfinished segment has its index");
+        let mut producers = Vec::new();
+        self.log.producers.encode(&mut producers);
+        PartitionState {
+            destaged: self.file(at.segment).map_or(at.position, |f| f.durable),
+            next_offset: self.committed_offset,
+            log_start: self.log.log_start(),
+            damaged_from: self.log.damaged_from(),
+            created: segment.created,
+            first_timestamp: segment.first_timestamp,
+            max_timestamp: index.max_timestamp,
+            max_timestamp_offset: index.max_timestamp_offset,
+            epochs: self.log.epochs().to_vec(),
+            unfinished: self
+                .files
+                .iter()
+                .filter(|f| f.base < at.segment)
+                .filter_map(|f| Some((f.base, self.log.segment(f.base)?.len)))
+                .collect(),
+            producers,
+        }
+    }
+
+    pub(super) fn file(&self, segment: i64) -> Option<&SegmentFile> {
+        self.files.iter().find(|f| f.base == segment)
+    }
+
+    pub(super) fn file_mut(&mut self, segment: i64) -> Option<&mut SegmentFile> {
+        self.files.iter_mut().find(|f| f.base == segment)
+    }
+
+    /// Decides what of [at, to) of a segment is journaled and what goes straight to the segment.
+    fn plan_range(
+        &mut self,
+        part: PartIdx,
+        at: Place,
+        to: u32,
+        direct_min: u32,
+        plan: &mut Vec<Part>,
+    ) -> Option<usize> {
+        let block = BLOCK as u32;
+        let sealed = self.log.active().base != at.segment;
+        if self.file(at.segment).is_none() {
+            self.files.push_back(SegmentFile::new(at.segment));
+        }
+        let busy = self.hand.writes(at.segment);
+        let zeroes_from = self.hand.zeroes_from(at.segment).unwrap_or(u32::MAX);
+        let file = self.file_mut(at.segment).expect("it was just made");
+        let len = to - at.position;
+        let ragged = file.written % block != 0 && file.written == at.position;
+        let reach = if sealed { to.next_multiple_of(block) } else { to - to % block };
+        let ready =
+            file.file.is_some() && file.guard.is_none() && reach <= file.allocated && !busy && reach <= zeroes_from;
+        let direct = len >= direct_min && !ragged && ready;
+        file.direct |= len >= direct_min;
+        if !direct && file.file.is_none() && len as usize > INLINE_MAX {
+            return None;
+        }
+        let redo_from = if ragged { file.written - file.written % block } else { at.position };
+        let mut item = Part { part, segment: at.segment, from: at.position, to, redo_from, direct_to: None };
+        let mut size = 3 * RECORD_HEADER_LEN;
+        if direct {
+            item.direct_to = Some(reach);
+            size += BLOCK + batches(&self.tail, at, to) * HEADER_LEN;
+        } else {
+            size += (to - redo_from) as usize;
+        }
+        plan.push(item);
+        Some(size)
+    }
+
+    /// Writes the records of a planned range and returns what goes straight to the segment.
+    fn write_range(
+        &mut self,
+        pool: &mut crate::io::memory::BlockPool,
+        item: &Part,
+        lap: u64,
+        sequence: u64,
+        frame: &mut FrameWriter<'_>,
+        mut spans: Vec<Span>,
+    ) -> Option<Direct> {
+        let (key, segment) = (self.key, item.segment);
+        if item.redo_from < item.from {
+            let record = Record::Redo { key, segment, position: item.redo_from, bytes: &[] };
+            frame.record(&record, (item.from - item.redo_from) as usize);
+            self.tail.pieces(segment, item.redo_from, item.from, |piece| frame.bytes(piece));
+            let file = self.file_mut(segment).expect("its file is known");
+            file.written = item.redo_from;
+            file.guard = Some(sequence);
+        }
+        let Some(reach) = item.direct_to else {
+            let record = Record::Append { key, segment, position: item.from, bytes: &[] };
+            frame.record(&record, (item.to - item.from) as usize);
+            self.tail.pieces(segment, item.from, item.to, |piece| frame.bytes(piece));
+            self.journal_lap.get_or_insert(lap);
+            return None;
+        };
+        let count = batches(&self.tail, Place { segment, position: item.from }, item.to);
+        frame.record(&Record::Extent { key, segment, position: item.from, headers: &[] }, count * HEADER_LEN);
+        each_header(&self.tail, Place { segment, position: item.from }, item.to, |header| frame.bytes(header));
+        if reach < item.to {
+            let record = Record::Redo { key, segment, position: reach, bytes: &[] };
+            frame.record(&record, (item.to - reach) as usize);
+            self.tail.pieces(segment, reach, item.to, |piece| frame.bytes(piece));
+            self.journal_lap.get_or_insert(lap);
+        }
+        let file = self.files.iter_mut().find(|f| f.base == segment).expect("its file is known");
+        let from = file.written;
+        let whole = item.to.min(reach) / BLOCK as u32 * BLOCK as u32;
+        self.tail.spans(segment, from, whole, &mut spans);
+        if reach > item.to {
+            spans.push(padded(pool, &self.tail, segment, whole, item.to));
+        }
+        file.written = reach.min(item.to);
+        file.in_flight += 1;
+        let own_sync = reach > file.zeroed;
+        let id = file.file.expect("only an open file is written straight");
+        Some(Direct { file: id, offset: u64::from(from), to: file.written, spans, own_sync })
+    }
+
+    /// A commit is durable: blocks it wrote straight are, and what it journaled again may now be rewritten in place.
+    fn blocks_durable(&mut self, direct: Option<Place>, sequence: u64, lap: u64) {
+        for file in &mut self.files {
+            if file.guard.is_some_and(|guard| guard <= sequence) {
+                file.guard = None;
+            }
+        }
+        let Some(direct) = direct else { return };
+        let Some(file) = self.file_mut(direct.segment) else { return };
+        file.in_flight -= 1;
+        file.durable = file.durable.max(direct.position);
+        // Whatever is not in a segment now was journaled by this commit or a later one.
+        self.journal_lap = if self.all_in_files() { None } else { Some(lap) };
+    }
+}
+
+/// Journaled bytes of one partition in one commit while its segment's file is not open yet, at most.
+const INLINE_MAX: usize = 1 << 20;
+
+/// Calls `each` with the header of every batch in [at, to).
+fn each_header(tail: &Tail, at: Place, to: u32, mut each: impl FnMut(&[u8; HEADER_LEN])) {
+    let mut position = at.position;
+    while position < to {
+        let header = tail.header(Place { position, ..at });
+        each(&header);
+        position += ringlog_engine::batch::BatchHeader::parse(&header).total_len() as u32;
+    }
+    assert_eq!(position, to, "whole batches end where the range does");
+}
+
+fn batches(tail: &Tail, at: Place, to: u32) -> usize {
+    let mut count = 0;
+    each_header(tail, at, to, |_| count += 1);
+    count
+}
+
+/// A copy of the last, partly filled block of a range, padded with zeros.
+pub(super) fn padded(pool: &mut crate::io::memory::BlockPool, tail: &Tail, segment: i64, from: u32, to: u32) -> Span {
+    let mut block = pool.take(BLOCK).expect("memory is kept for ragged blocks");
+    tail.pieces(segment, from, to, |piece| block.append(piece));
+    block.pad_to_multiple(BLOCK);
+    block.span(0, BLOCK)
+}
+
+/// Number of records in an encoded run of state records.
+fn count_records(mut states: &[u8]) -> u32 {
+    let mut count = 0;
+    while !states.is_empty() {
+        let payload = u32::from_le_bytes(states[4..8].try_into().expect("four bytes")) as usize;
+        states = &states[RECORD_HEADER_LEN + payload..];
+        count += 1;
+    }
+    count
+}

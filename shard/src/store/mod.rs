@@ -1,0 +1,536 @@
+//! What a core keeps: its partitions, the memory their tails are in, the journals that make them durable, and the files they
+//! end in. Carries out what the engine's logs decide; everything asynchronous goes through [`Io`] and comes back here.
+//!
+//! An append is placed and copied at once, gathered with all others of the turn into one commit ([`commit`]), and settled
+//! when that commit is written (acks=1, relaxed topics) or flushed. Segments are filled behind ([`hand`]).
+
+pub mod commit;
+pub mod files;
+pub mod hand;
+pub mod read;
+pub mod tail;
+
+use crate::io::memory::{Block, BlockPool, Span};
+use crate::io::{Io, Token};
+use crate::mail::{Appended, ReplyTo, SlotAddr};
+use commit::Committer;
+use hand::{Hand, SegmentFile};
+use read::ColdReads;
+use ringlog_engine::ErrorCode;
+use ringlog_engine::batch::{BatchHeader, HEADER_LEN, TimestampType, stamp};
+use ringlog_engine::log::partition::{LogConfig, PartitionLog, Place};
+use ringlog_engine::producer::Check;
+use ringlog_engine::rope::Rope;
+use ringlog_engine::types::{MonoMs, Now, PartitionKey};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use tail::Tail;
+
+/// Index of a partition in this core's table. Stable while the partition lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct PartIdx(pub u32);
+
+/// What a completion's token is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// A write of a commit: directory, low bits of the commit's sequence.
+    CommitWrite {
+        dir: u8,
+        sequence: u32,
+    },
+    CommitSync {
+        dir: u8,
+        sequence: u32,
+    },
+    /// A step of a partition's background file work.
+    Hand {
+        part: PartIdx,
+    },
+    /// A read of a cold range.
+    ColdRead {
+        part: PartIdx,
+    },
+    /// File work that nobody waits for: the removal of a file, the closing of a descriptor.
+    Forgotten,
+}
+
+impl Purpose {
+    pub fn token(self) -> Token {
+        Token(match self {
+            Purpose::CommitWrite { dir, sequence } => 1 << 56 | u64::from(dir) << 32 | u64::from(sequence),
+            Purpose::CommitSync { dir, sequence } => 2 << 56 | u64::from(dir) << 32 | u64::from(sequence),
+            Purpose::Hand { part } => 3 << 56 | u64::from(part.0),
+            Purpose::ColdRead { part } => 4 << 56 | u64::from(part.0),
+            Purpose::Forgotten => 5 << 56,
+        })
+    }
+
+    pub fn of(token: Token) -> Purpose {
+        let (low, dir) = (token.0 as u32, (token.0 >> 32) as u8);
+        match token.0 >> 56 {
+            1 => Purpose::CommitWrite { dir, sequence: low },
+            2 => Purpose::CommitSync { dir, sequence: low },
+            3 => Purpose::Hand { part: PartIdx(low) },
+            4 => Purpose::ColdRead { part: PartIdx(low) },
+            5 => Purpose::Forgotten,
+            kind => panic!("a completion of unknown kind {kind}"),
+        }
+    }
+}
+
+/// Who is told when an append is settled.
+#[derive(Debug)]
+pub enum AckTo {
+    /// A request of this core: which of its partitions.
+    Slot { slot: SlotAddr, part: u32 },
+    /// A request of another core; the pieces of its frame go back with the answer.
+    Remote { reply: ReplyTo, pieces: Vec<Span> },
+    /// A group coordinator of this core.
+    Group { partition: i32, append: u64 },
+    /// The controller, on core 0.
+    Control { append: u64 },
+}
+
+/// An append that waits for its commit.
+#[derive(Debug)]
+pub struct Waiter {
+    pub to: AckTo,
+    pub outcome: Appended,
+}
+
+/// A parked fetch to wake when a partition has more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ring {
+    Local(SlotAddr),
+    Remote(ReplyTo),
+}
+
+/// What a topic's settings mean to its partitions' store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreConfig {
+    pub log: LogConfig,
+    /// Acknowledged and visible after the write, before the flush (`ringlog.flush=relaxed`).
+    pub relaxed: bool,
+    pub file_delete_delay_ms: u64,
+}
+
+#[derive(Debug)]
+pub struct Partition {
+    pub key: PartitionKey,
+    pub topic: std::sync::Arc<str>,
+    pub dir: u8,
+    pub leader_epoch: i32,
+    pub config: StoreConfig,
+    pub log: PartitionLog,
+    pub tail: Tail,
+    /// Segments whose file is being filled, oldest first; the last is the active one's.
+    pub files: VecDeque<SegmentFile>,
+    pub hand: Hand,
+    pub cold: ColdReads,
+    /// Everything before this place is in a commit that was built.
+    committed: Place,
+    /// Offset at that place.
+    committed_offset: i64,
+    /// Everything before this place is durable, in the journal or in a segment.
+    durable: Place,
+    /// In the open commit's list.
+    dirty: bool,
+    /// The oldest lap that holds bytes of this partition that are durable nowhere else.
+    journal_lap: Option<u64>,
+    /// The log start moved since the last commit.
+    trimmed: bool,
+    /// Fetches to wake.
+    rings: Vec<Ring>,
+}
+
+/// Sizes and limits the store works with; from the broker's configuration.
+#[derive(Clone, Debug)]
+pub struct StoreLimits {
+    /// From this many bytes for a partition in a commit on, whole blocks go straight to the segment.
+    pub direct_min: u32,
+    /// Background writes to segments happen in pieces of at least this many bytes.
+    pub destage: u32,
+    /// Memory kept free for commits, cold reads and ragged blocks.
+    pub memory_reserve: usize,
+    pub producers_per_partition: usize,
+    pub producer_expiration_ms: i64,
+}
+
+/// One log directory as one core uses it.
+#[derive(Debug)]
+pub struct Dir {
+    pub path: PathBuf,
+    pub committer: Committer,
+    /// Set for good by the first failed write or flush: what failed. Nothing is served from the directory any more.
+    pub latched: Option<String>,
+    /// There is no room to allocate: produce is refused until there is.
+    pub full: bool,
+    pub recycled: hand::Recycled,
+}
+
+/// Why an append was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotAppended {
+    Refused(ErrorCode),
+    /// Memory is short until segments have been written: try again later, in the same order.
+    Later,
+}
+
+/// What an append that was taken answers, and whether the answer waits.
+#[derive(Debug)]
+pub struct Store {
+    core: u16,
+    partitions: Vec<Option<Partition>>,
+    free: Vec<u32>,
+    by_key: BTreeMap<PartitionKey, PartIdx>,
+    pub dirs: Vec<Dir>,
+    pub pool: BlockPool,
+    pub limits: StoreLimits,
+    /// Partitions whose background work may have something to do.
+    hands: VecDeque<PartIdx>,
+    /// Appends that were settled this turn.
+    pub settled: Vec<Waiter>,
+    /// Fetches to look at again.
+    pub rung: Vec<Ring>,
+    /// Empty vectors to use again.
+    pub spare_spans: Vec<Vec<Span>>,
+    /// Round-robin hand of the eviction clock.
+    clock: usize,
+    /// Scratch of the commit being built.
+    plan: Vec<commit::Part>,
+    closing: Vec<PartIdx>,
+    /// Background steps under way.
+    steps: usize,
+    /// Partitions that wait for room on disk or for a delay, and until when.
+    waiting: Vec<(PartIdx, MonoMs)>,
+    zeros: Option<Block>,
+    /// A cold read found no memory: evict at the end of the turn.
+    memory_wanted: bool,
+}
+
+impl Store {
+    pub fn new(core: u16, dirs: Vec<Dir>, pool: BlockPool, limits: StoreLimits) -> Store {
+        Store {
+            core,
+            partitions: Vec::new(),
+            free: Vec::new(),
+            by_key: BTreeMap::new(),
+            dirs,
+            pool,
+            limits,
+            hands: VecDeque::new(),
+            settled: Vec::new(),
+            rung: Vec::new(),
+            spare_spans: Vec::new(),
+            clock: 0,
+            plan: Vec::new(),
+            closing: Vec::new(),
+            steps: 0,
+            waiting: Vec::new(),
+            zeros: None,
+            memory_wanted: false,
+        }
+    }
+
+    pub fn find(&self, key: PartitionKey) -> Option<PartIdx> {
+        self.by_key.get(&key).copied()
+    }
+
+    pub fn get(&self, part: PartIdx) -> Option<&Partition> {
+        self.partitions.get(part.0 as usize)?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, part: PartIdx) -> Option<&mut Partition> {
+        self.partitions.get_mut(part.0 as usize)?.as_mut()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (PartIdx, &Partition)> {
+        self.partitions.iter().enumerate().filter_map(|(k, p)| Some((PartIdx(k as u32), p.as_ref()?)))
+    }
+
+    /// Takes in a partition, new or recovered.
+    pub fn add(
+        &mut self,
+        topic: std::sync::Arc<str>,
+        dir: u8,
+        leader_epoch: i32,
+        config: StoreConfig,
+        log: PartitionLog,
+        unfinished: VecDeque<SegmentFile>,
+    ) -> PartIdx {
+        let key = log.key;
+        let (committed, committed_offset) = (log.end(), log.next_offset());
+        let partition = Partition {
+            key,
+            topic,
+            dir,
+            leader_epoch,
+            config,
+            log,
+            tail: Tail::default(),
+            files: unfinished,
+            hand: Hand::default(),
+            cold: ColdReads::default(),
+            committed,
+            committed_offset,
+            durable: committed,
+            dirty: false,
+            journal_lap: None,
+            trimmed: false,
+            rings: Vec::new(),
+        };
+        let part = match self.free.pop() {
+            Some(slot) => {
+                self.partitions[slot as usize] = Some(partition);
+                PartIdx(slot)
+            }
+            None => {
+                self.partitions.push(Some(partition));
+                PartIdx(self.partitions.len() as u32 - 1)
+            }
+        };
+        assert!(self.by_key.insert(key, part).is_none(), "{key} was added twice");
+        part
+    }
+
+    /// True if a batch of so many bytes can be taken now without touching the memory kept for commits.
+    pub fn has_room(&mut self, bytes: usize) -> bool {
+        let need = bytes.saturating_mul(2) + self.limits.memory_reserve;
+        if self.available() >= need {
+            return true;
+        }
+        self.evict(need);
+        self.available() >= need
+    }
+
+    fn available(&mut self) -> usize {
+        let usage = self.pool.usage();
+        usage.budget - usage.taken
+    }
+
+    /// Appends one checked batch. On `Ok` the waiter is told later, through [`Store::settled`], unless acks is 0.
+    pub fn append(
+        &mut self,
+        now: Now,
+        part: PartIdx,
+        batch: (&BatchHeader, Rope<'_>),
+        acks: i16,
+        to: AckTo,
+    ) -> Result<Appended, (NotAppended, AckTo)> {
+        let Some(partition) = self.partitions.get(part.0 as usize).and_then(|p| p.as_ref()) else {
+            return Err((NotAppended::Refused(ErrorCode::UnknownTopicOrPartition), to));
+        };
+        let dir = &self.dirs[partition.dir as usize];
+        if dir.latched.is_some() || dir.full {
+            return Err((NotAppended::Refused(ErrorCode::KafkaStorageError), to));
+        }
+        if !self.has_room(HEADER_LEN + batch.1.len()) {
+            return Err((NotAppended::Later, to));
+        }
+        let partition = self.partitions[part.0 as usize].as_mut().expect("it was there");
+        match partition.append(&mut self.pool, now, batch.0, batch.1) {
+            Ok(Placed::New(outcome)) => {
+                if !partition.dirty {
+                    partition.dirty = true;
+                    self.dirs[partition.dir as usize].committer.open.parts.push(part);
+                }
+                let relaxed = partition.config.relaxed;
+                let committer = &mut self.dirs[partition.dir as usize].committer;
+                if acks != 0 {
+                    committer.wait(acks == 1 || relaxed, Waiter { to, outcome: outcome.clone() });
+                }
+                Ok(outcome)
+            }
+            Ok(Placed::Duplicate(outcome)) => {
+                let durable = outcome.base_offset < partition.log.high_watermark();
+                let waiter = Waiter { to, outcome: outcome.clone() };
+                let committer = &mut self.dirs[partition.dir as usize].committer;
+                if acks != 0 {
+                    if durable { self.settled.push(waiter) } else { committer.wait_for_all(waiter, &mut self.settled) }
+                }
+                Ok(outcome)
+            }
+            Err(code) => Err((NotAppended::Refused(code), to)),
+        }
+    }
+
+    /// Moves the log start of a partition; the waiter is told when that is durable.
+    pub fn delete_records(&mut self, part: PartIdx, offset: i64, to: AckTo) -> Result<i64, ErrorCode> {
+        let partition = self.get_mut(part).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let before = if offset == -1 { partition.log.high_watermark() } else { offset };
+        if before < 0 {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        partition.log.set_log_start(before)?;
+        let (start, dir) = (partition.log.log_start(), partition.dir);
+        self.note_trim(part);
+        let outcome = Appended { log_start_offset: start, ..Appended::refused(ErrorCode::None) };
+        self.dirs[dir as usize].committer.wait(false, Waiter { to, outcome });
+        Ok(start)
+    }
+
+    /// The log start moved: said in the next commit, before which no file goes.
+    fn note_trim(&mut self, part: PartIdx) {
+        let Some(partition) = self.get_mut(part) else { return };
+        partition.trimmed = true;
+        let (dir, dirty) = (partition.dir, std::mem::replace(&mut partition.dirty, true));
+        if !dirty {
+            self.dirs[dir as usize].committer.open.parts.push(part);
+        }
+    }
+
+    /// Runs retention over every partition. Returns true if something was dropped.
+    pub fn retain(&mut self, now: Now, io: &mut impl Io) -> bool {
+        let mut any = false;
+        for k in 0..self.partitions.len() {
+            let part = PartIdx(k as u32);
+            let Some(partition) = self.get_mut(part) else { continue };
+            let config = partition.config.log;
+            match partition.log.retain(now.wall, &config) {
+                Ok(true) => {
+                    any = true;
+                    self.note_trim(part);
+                }
+                Ok(false) => {}
+                Err(segment) => self.load_index(io, part, segment),
+            }
+        }
+        any
+    }
+
+    /// Remembers to wake a fetch when the partition has more; once.
+    pub fn ring_when_more(&mut self, part: PartIdx, ring: Ring) {
+        if let Some(partition) = self.get_mut(part)
+            && !partition.rings.contains(&ring)
+        {
+            partition.rings.push(ring);
+        }
+    }
+
+    pub fn forget_ring(&mut self, part: PartIdx, ring: Ring) {
+        if let Some(partition) = self.get_mut(part) {
+            partition.rings.retain(|r| *r != ring);
+        }
+    }
+
+    /// Gives memory back, oldest first and partition by partition, until `need` bytes are free or nothing can go.
+    fn evict(&mut self, need: usize) {
+        let (mut idle, count) = (0, self.partitions.len());
+        while count > 0 && idle <= count && self.available() < need {
+            self.clock = (self.clock + 1) % count;
+            let Some(partition) = self.partitions[self.clock].as_mut() else {
+                idle += 1;
+                continue;
+            };
+            let durable = partition.durable_in_files();
+            let freed = partition.tail.evict(durable) + partition.cold.evict();
+            idle = if freed > 0 { 0 } else { idle + 1 };
+            if freed == 0 && partition.tail.held() > 0 && idle > count / 2 {
+                partition.hand.pressed = true;
+                if !partition.hand.queued {
+                    partition.hand.queued = true;
+                    self.hands.push_back(PartIdx(self.clock as u32));
+                }
+            }
+        }
+    }
+
+    /// A write or flush of the directory failed: nothing in it is served again, and everyone who waits is told.
+    pub fn latch(&mut self, dir: u8, what: String) {
+        let d = &mut self.dirs[dir as usize];
+        if d.latched.is_some() {
+            return;
+        }
+        eprintln!(
+            "error: log directory {}: {what}. It is taken out of service: its partitions answer KAFKA_STORAGE_ERROR. \
+             Check the device, then restart; what was acknowledged before is on disk.",
+            d.path.display()
+        );
+        d.latched = Some(what);
+        d.committer.fail(&mut self.settled);
+        for partition in self.partitions.iter_mut().flatten().filter(|p| p.dir == dir) {
+            self.rung.append(&mut partition.rings);
+        }
+    }
+
+    pub fn all_latched(&self) -> bool {
+        self.dirs.iter().all(|d| d.latched.is_some())
+    }
+
+    pub fn take_spans(&mut self) -> Vec<Span> {
+        self.spare_spans.pop().unwrap_or_default()
+    }
+
+    pub fn give_spans(&mut self, mut spans: Vec<Span>) {
+        spans.clear();
+        if self.spare_spans.len() < 4096 {
+            self.spare_spans.push(spans);
+        }
+    }
+}
+
+enum Placed {
+    New(Appended),
+    Duplicate(Appended),
+}
+
+impl Partition {
+    fn append(
+        &mut self,
+        pool: &mut BlockPool,
+        now: Now,
+        header: &BatchHeader,
+        body: Rope<'_>,
+    ) -> Result<Placed, ErrorCode> {
+        if header.has_producer() {
+            match self.log.producers.check(header)? {
+                Check::Duplicate { base_offset, .. } => {
+                    return Ok(Placed::Duplicate(Appended {
+                        error: ErrorCode::None,
+                        base_offset,
+                        log_append_time: -1,
+                        log_start_offset: self.log.log_start(),
+                        detail: None,
+                    }));
+                }
+                Check::New => {}
+            }
+        }
+        let placement = self.log.append(header, self.leader_epoch, now.wall, &self.config.log);
+        let mut bytes = header.encode();
+        stamp(&mut bytes, placement.base_offset, self.leader_epoch);
+        self.tail
+            .append(pool, placement.place, &bytes, body)
+            .unwrap_or_else(|_| panic!("{}: no memory for {} bytes that there was room for", self.key, body.len()));
+        if header.has_producer() {
+            self.log.producers.record(header, placement.base_offset, now.wall);
+        }
+        Ok(Placed::New(Appended {
+            error: ErrorCode::None,
+            base_offset: placement.base_offset,
+            log_append_time: if header.timestamp_type() == TimestampType::LogAppendTime {
+                header.max_timestamp
+            } else {
+                -1
+            },
+            log_start_offset: self.log.log_start(),
+            detail: None,
+        }))
+    }
+
+    /// Where the bytes end that are durable in segment files, whatever the journal holds.
+    fn durable_in_files(&self) -> Place {
+        match self.files.front() {
+            Some(file) => Place { segment: file.base, position: file.durable },
+            None => self.log.end(),
+        }
+    }
+
+    /// A commit that covers the log up to here is durable (or written, if the topic is relaxed).
+    fn make_visible(&mut self, offset: i64, end: Place, rung: &mut Vec<Ring>) {
+        if offset > self.log.high_watermark() {
+            self.log.on_visible(offset, end);
+            rung.append(&mut self.rings);
+        }
+    }
+}
