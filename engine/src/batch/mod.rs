@@ -199,13 +199,22 @@ pub fn checksum(header: &[u8; HEADER_LEN], body: Rope<'_>) -> u32 {
     crc.finalize() as u32
 }
 
+/// The checksum of a batch as it lies there, all of `batch` from byte 21 on: one run where it is in one piece.
+fn checksum_in_place(mut batch: Rope<'_>) -> Result<u32, Truncated> {
+    batch.skip(CRC_START)?;
+    let mut crc = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    for piece in batch.slices() {
+        crc.update(piece);
+    }
+    Ok(crc.finalize() as u32)
+}
+
 /// True if `batch`, a whole one, carries the checksum of its bytes. Only the first `total_len` bytes count.
 pub fn checksum_matches(batch: Rope<'_>) -> bool {
     let mut rest = batch;
-    let Ok(bytes) = rest.read_array::<HEADER_LEN>() else { return false };
-    let header = BatchHeader::parse(&bytes);
-    let Some(body_len) = header.total_len().checked_sub(HEADER_LEN) else { return false };
-    rest.read_slice(body_len).is_ok_and(|body| checksum(&bytes, body) == header.crc)
+    let Ok(header) = BatchHeader::read(&mut rest) else { return false };
+    let whole = { batch }.read_slice(header.total_len().max(HEADER_LEN));
+    whole.and_then(checksum_in_place) == Ok(header.crc)
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@
 //! uncompressed records whose offset deltas do not count up are renumbered too.
 
 use super::records::{RecordsError, Walker, limit_for, renumber};
-use super::{BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC, NO_TIMESTAMP, TimestampType, attribute, checksum};
+use super::{
+    BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC, NO_TIMESTAMP, TimestampType, attribute, checksum, checksum_in_place,
+};
 use crate::codec::{Codec, Decoder, Encoder, TargetCodec};
 use crate::error::ErrorCode;
 use crate::rope::Rope;
@@ -205,9 +207,6 @@ pub fn validate_within(
         Verdict::AsIs => {}
         Verdict::NewHeader => new.crc = checksum(&new.encode(), body),
         Verdict::Rewritten => {
-            if budget != usize::MAX && target != Codec::None && body.len() > budget / COMPRESSION_WEIGHT {
-                return Ok(None);
-            }
             if !rewrite(&mut new, (codec, body), (target, level), walked.sequential, rules, scratch, budget)? {
                 return Ok(None);
             }
@@ -252,7 +251,7 @@ fn check_header<'a>(batch: Rope<'a>, rules: &Rules) -> Result<(BatchHeader, Code
     if batch.len() > rules.max_message_bytes as usize {
         return refuse(MessageTooLarge, "The record batch is larger than max.message.bytes of the topic");
     }
-    if checksum(&bytes, body) != header.crc {
+    if checksum_in_place(batch) != Ok(header.crc) {
         return refuse(CorruptMessage, "Record batch is corrupt: its checksum does not match");
     }
     if header.record_count <= 0 || header.last_offset_delta < 0 {
@@ -346,7 +345,7 @@ fn rewrite(
     out.clear();
     let limit = limit_for(codec, rules.decompressed_max_bytes);
     decoder.read_all(codec, body, limit, plain).map_err(RecordsError::from)?;
-    if budget != usize::MAX && target != Codec::None && plain.len() > budget / COMPRESSION_WEIGHT {
+    if target != Codec::None && plain.len() > budget / COMPRESSION_WEIGHT {
         return Ok(false);
     }
     let records = if sequential {

@@ -110,32 +110,40 @@ impl Plain<'_> {
     }
 
     /// Produces the next piece, never an empty one; false at the proper end of the stream.
+    #[inline]
     pub fn advance(&mut self) -> Result<bool, CodecError> {
+        let State::Stored(piece) = &mut self.state else { return self.decompress() };
+        let next = first_piece(&self.input);
+        *piece = next;
+        self.input.skip(next.len())?;
+        self.take(next.len())?;
+        Ok(!next.is_empty())
+    }
+
+    // Out of line: an uncompressed batch should not pay for the frames of the codecs.
+    #[inline(never)]
+    fn decompress(&mut self) -> Result<bool, CodecError> {
+        (self.from, self.to) = (0, 0);
         let span = match &mut self.state {
-            State::Stored(piece) => {
-                *piece = first_piece(&self.input);
-                let taken = self.input.skip(piece.len());
-                assert!(taken.is_ok(), "a rope holds its first piece");
-                0..piece.len()
-            }
+            State::Stored(_) => 0..0,
             State::Gzip(state) => {
-                let inflate = self.decoder.gzip.get_or_insert_default();
-                if self.decoder.out.len() < WINDOW {
-                    self.decoder.out.resize(WINDOW, 0);
-                }
+                self.decoder.room(WINDOW);
+                let inflate = self.decoder.gzip.get_or_insert_with(gzip::Inflate::boxed);
                 0..state.step(inflate, &mut self.input, &mut self.decoder.out)?
             }
             State::Snappy(state) => 0..state.step(self.decoder, &mut self.input, self.left)?,
             State::Lz4(state) => state.step(self.decoder, &mut self.input)?,
             State::Zstd { frame_ended } => 0..zstd_step(self.decoder, &mut self.input, frame_ended)?,
         };
+        self.take(span.len())?;
         (self.from, self.to) = (span.start, span.end);
-        if span.len() > self.left {
-            (self.from, self.to) = (0, 0);
-            return Err(CodecError::TooLarge);
-        }
-        self.left -= span.len();
         Ok(!span.is_empty())
+    }
+
+    /// Counts what came out against the limit.
+    fn take(&mut self, len: usize) -> Result<(), CodecError> {
+        self.left = self.left.checked_sub(len).ok_or(CodecError::TooLarge)?;
+        Ok(())
     }
 }
 

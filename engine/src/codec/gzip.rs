@@ -25,9 +25,12 @@ pub(super) struct Inflate {
     crc: Digest,
 }
 
-impl Default for Inflate {
-    fn default() -> Inflate {
-        Inflate { deflate: Decompress::new(false), crc: Digest::new(CrcAlgorithm::Crc32IsoHdlc) }
+impl Inflate {
+    /// Made once. Kept out of line: tens of kilobytes pass over the stack on their way to the heap.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn boxed() -> Box<Inflate> {
+        Box::new(Inflate { deflate: Decompress::new(false), crc: Digest::new(CrcAlgorithm::Crc32IsoHdlc) })
     }
 }
 
