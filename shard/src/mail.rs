@@ -6,7 +6,7 @@
 use crate::io::Accepted;
 use crate::io::memory::Span;
 use ringlog_engine::ErrorCode;
-type Image = ();
+use ringlog_engine::metadata::Image;
 use ringlog_engine::types::{CoreId, PartitionKey};
 use std::sync::Arc;
 
