@@ -112,12 +112,7 @@ impl Uring {
         let async_truncate = setup::check_opcodes(&ring)?;
         let buffers = Buffers::new(&ring, config.receive_buffers, config.receive_buffer_bytes, config.receive_memory)?;
         let pipes = Pipes::new(config.pipes).map_err(|e| SetupError::Other("making a pipe", e.into()))?;
-        let capabilities = Capabilities {
-            kernel: setup::kernel_release(),
-            registered_buffers: false,
-            async_truncate,
-            pipe_bytes: pipes.bytes(),
-        };
+        let capabilities = Capabilities { kernel: setup::kernel_release(), async_truncate, pipe_bytes: pipes.bytes() };
         let mut uring = Uring {
             capabilities,
             ring: Ring::new(ring),

@@ -1,7 +1,7 @@
 //! The submission side of the ring: queues entries, counts what the kernel still holds, names completions.
 
 use io_uring::types::{SubmitArgs, Timespec};
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{EnterFlags, IoUring, opcode, squeue, types};
 use std::collections::VecDeque;
 use std::io;
 
@@ -124,13 +124,19 @@ impl Ring {
     /// Submits, and waits for a completion, for at most `micros`.
     pub(super) fn wait(&mut self, micros: Option<u64>) {
         self.feed();
-        let result = match micros {
-            None => self.inner.submit_and_wait(1),
-            Some(micros) => {
-                let time = Timespec::new().sec(micros / 1_000_000).nsec((micros % 1_000_000) as u32 * 1000);
-                self.inner.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time))
-            }
+        let time = micros.map(|m| Timespec::new().sec(m / 1_000_000).nsec((m % 1_000_000) as u32 * 1000));
+        let args = match &time {
+            Some(time) => SubmitArgs::new().timespec(time),
+            None => SubmitArgs::new(),
         };
+        let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        if self.inner.params().is_feature_no_iowait() {
+            // Waiting for peers is not waiting for a disk: an idle core is to look idle.
+            flags |= EnterFlags::NO_IOWAIT;
+        }
+        let queued = self.inner.submission().len() as u32;
+        // SAFETY: the flags say that the argument is of this type, and it lives through the call.
+        let result = unsafe { self.inner.submitter().enter(queued, 1, flags.bits(), Some(&args)) };
         tolerate(result.map(drop), "waiting");
     }
 

@@ -46,13 +46,11 @@ impl fmt::Display for SetupError {
 
 impl std::error::Error for SetupError {}
 
-/// What the ring found, for the start banner.
+/// What the ring found, for the start banner. No memory is registered with the kernel: no locked memory (memlock) is needed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Capabilities {
     /// The kernel's release, as `uname -r` has it.
     pub kernel: String,
-    /// Whether memory is registered with the kernel, which costs locked memory (memlock). The ring does without.
-    pub registered_buffers: bool,
     /// Whether files are cut asynchronously (since 6.9); otherwise the loop waits for it.
     pub async_truncate: bool,
     /// Bytes a pipe takes at once in `send_file`: at most 1 MiB, less where `fs.pipe-max-size` or the user's allowance is.
@@ -62,8 +60,8 @@ pub struct Capabilities {
 impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let yes = |y| if y { "yes" } else { "no" };
-        write!(f, "kernel {}, registered buffers: {}, ", self.kernel, yes(self.registered_buffers))?;
-        write!(f, "async truncate: {}, pipes of {} KiB", yes(self.async_truncate), self.pipe_bytes / 1024)
+        write!(f, "kernel {}, async truncate: {}, ", self.kernel, yes(self.async_truncate))?;
+        write!(f, "pipes of {} KiB", self.pipe_bytes / 1024)
     }
 }
 
