@@ -1,13 +1,15 @@
 //! The cold requests and their answers, through `kafka-protocol`. The only folder that names that crate; not for Produce and
 //! Fetch, which have views of their own. Cold code may allocate.
 //!
-//! A request is walked by [`crate::guard`] first, always. Versions the crate lacks are in [`old`], as byte layouts.
-//! What a handler fills in is one structure for all versions; fields that a version lacks are left out for it, except where
-//! the shape itself changes with the version: FindCoordinator 4, LeaveGroup 3, OffsetFetch 8, DeleteTopics 6.
+//! A request is walked by [`crate::guard`] first, always. Versions the crate lacks are in `old`, as byte layouts.
+//! What a handler sees and fills in is one structure for all versions, the newest: fields that a version lacks are left out for
+//! it, and where the shape itself changed, `shape` turns the old into the new and back. Beware of the crate's
+//! defaults: many a nullable string of an answer (error messages above all) is `Some("")` until it is set to None.
 
 mod api_versions;
 mod client;
 mod old;
+mod shape;
 
 pub use api_versions::{api_versions, api_versions_error, api_versions_fallback};
 pub use bytes::Bytes;
@@ -19,6 +21,7 @@ pub use kafka_protocol::protocol::StrBytes;
 
 use kafka_protocol::protocol::{Decodable, Encodable};
 use ringlog_engine::rope::Rope;
+use ringlog_engine::types::TopicId;
 
 use crate::api::{Api, ApiKey};
 use crate::frame;
@@ -119,11 +122,9 @@ macro_rules! answers {
     };
 }
 
-// Answers that the crate writes in every served version; the others are in `old`.
+// Answers that the crate writes in every served version; the others are in `old` and `shape`.
 answers! {
-    FindCoordinator: FindCoordinatorResponse;
     Heartbeat: HeartbeatResponse;
-    LeaveGroup: LeaveGroupResponse;
     SyncGroup: SyncGroupResponse;
     ListGroups: ListGroupsResponse;
     ApiVersions: ApiVersionsResponse;
@@ -149,7 +150,7 @@ pub fn decode(api: &Api, version: i16, body: Rope<'_>) -> Result<Request, Refusa
     let mut body = guard::admit(api, version, body)?.body;
     let undecodable = Refusal::Undecodable { key: api.key as i16, version };
     if let Some(request) = old::decode(api.key, version, &body)? {
-        return Ok(request);
+        return Ok(shape::newest(version, request));
     }
     let version_as = old::as_another_version(api.key, version, &mut body);
     let mut body = Bytes::from(body);
@@ -161,7 +162,7 @@ pub fn decode(api: &Api, version: i16, body: Rope<'_>) -> Result<Request, Refusa
         Request::ApiVersions(from) if version >= 3 => api_versions::check_software(from)?,
         _ => {}
     }
-    Ok(request)
+    Ok(shape::newest(version, request))
 }
 
 /// Appends a whole answer: prefix, header, body. Answers the length of the frame; on an error `out` is as before.
@@ -180,4 +181,14 @@ pub fn encode<A: Answer>(
             Err(Unencodable { api: api.name, version, why })
         }
     }
+}
+
+/// Topic ids as the crate writes them.
+pub fn uuid_of(id: TopicId) -> uuid::Uuid {
+    uuid::Uuid::from_bytes(id.0)
+}
+
+/// Topic ids as the broker holds them.
+pub fn topic_id_of(uuid: uuid::Uuid) -> TopicId {
+    TopicId(uuid.into_bytes())
 }

@@ -245,14 +245,6 @@ impl Answer for messages::OffsetCommitResponse {
     }
 }
 
-impl Answer for messages::OffsetFetchResponse {
-    const KEY: ApiKey = ApiKey::OffsetFetch;
-
-    fn write(self, out: &mut Vec<u8>, version: i16) -> Result<(), String> {
-        write_as(&self, out, version.max(1))
-    }
-}
-
 impl Answer for messages::ListOffsetsResponse {
     const KEY: ApiKey = ApiKey::ListOffsets;
 

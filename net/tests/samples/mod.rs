@@ -61,12 +61,38 @@ pub(crate) fn all() -> Vec<Sample> {
 
 fn made<R: Call + Into<Request>>(key: ApiKey, version: i16, request: R) -> Sample {
     let body = body_of(&request, version);
-    Sample { key, version, body, request: request.into() }
+    Sample { key, version, body, request: newest(version, request.into()) }
+}
+
+/// What a request of an old shape is decoded to, written down once more.
+fn newest(v: i16, request: Request) -> Request {
+    match request {
+        Request::FindCoordinator(_) if v < 4 => m::FindCoordinatorRequest::default()
+            .with_key_type(i8::from(v >= 1))
+            .with_coordinator_keys(vec![s("g")])
+            .into(),
+        Request::LeaveGroup(_) if v < 3 => {
+            let member = m::leave_group_request::MemberIdentity::default().with_member_id(s("m"));
+            let member = member.with_group_instance_id(None);
+            m::LeaveGroupRequest::default().with_group_id(group("g")).with_members(vec![member]).into()
+        }
+        Request::DeleteTopics(_) if v < 6 => {
+            let named = |name| m::delete_topics_request::DeleteTopicState::default().with_name(Some(topic(name)));
+            m::DeleteTopicsRequest::default().with_timeout_ms(900).with_topics(vec![named("a"), named("b")]).into()
+        }
+        Request::OffsetFetch(_) if v < 8 => {
+            use m::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+            let topics = OffsetFetchRequestTopics::default().with_name(topic("t")).with_partition_indexes(vec![0, 1]);
+            let one = OffsetFetchRequestGroup::default().with_group_id(group("g")).with_topics(Some(vec![topics]));
+            m::OffsetFetchRequest::default().with_groups(vec![one]).with_require_stable(v >= 7).into()
+        }
+        request => request,
+    }
 }
 
 fn sample(key: ApiKey, v: i16) -> Sample {
     if let Some((body, request)) = by_hand(key, v) {
-        return Sample { key, version: v, body, request };
+        return Sample { key, version: v, body, request: newest(v, request) };
     }
     match key {
         ApiKey::Produce | ApiKey::Fetch => unreachable!("hot"),
@@ -86,13 +112,7 @@ fn sample(key: ApiKey, v: i16) -> Sample {
                 .with_groups(vec![group("g"), group("")])
                 .with_include_authorized_operations(v >= 3),
         ),
-        ApiKey::ListGroups => made(
-            key,
-            v,
-            m::ListGroupsRequest::default()
-                .with_states_filter(if v >= 4 { vec![s("Stable"), s("Empty")] } else { vec![] })
-                .with_types_filter(if v >= 5 { vec![s("classic")] } else { vec![] }),
-        ),
+        ApiKey::ListGroups => made(key, v, list_groups(v)),
         ApiKey::ApiVersions => made(
             key,
             v,
@@ -103,15 +123,7 @@ fn sample(key: ApiKey, v: i16) -> Sample {
         ApiKey::CreateTopics => made(key, v, create_topics()),
         ApiKey::DeleteTopics => made(key, v, delete_topics(v)),
         ApiKey::DeleteRecords => made(key, v, delete_records()),
-        ApiKey::InitProducerId => made(
-            key,
-            v,
-            m::InitProducerIdRequest::default()
-                .with_transactional_id(Some(TransactionalId(s("tx"))))
-                .with_transaction_timeout_ms(60_000)
-                .with_producer_id(if v >= 3 { 5 } else { -1 }.into())
-                .with_producer_epoch(if v >= 3 { 2 } else { -1 }),
-        ),
+        ApiKey::InitProducerId => made(key, v, init_producer_id(v)),
         ApiKey::OffsetForLeaderEpoch => made(key, v, offset_for_leader_epoch(v)),
         ApiKey::DescribeConfigs => made(key, v, describe_configs(v)),
         ApiKey::AlterConfigs => made(key, v, alter_configs()),
@@ -138,6 +150,20 @@ fn sample(key: ApiKey, v: i16) -> Sample {
         ),
         ApiKey::DescribeTopicPartitions => made(key, v, describe_topic_partitions()),
     }
+}
+
+fn list_groups(v: i16) -> m::ListGroupsRequest {
+    m::ListGroupsRequest::default()
+        .with_states_filter(if v >= 4 { vec![s("Stable"), s("Empty")] } else { vec![] })
+        .with_types_filter(if v >= 5 { vec![s("classic")] } else { vec![] })
+}
+
+fn init_producer_id(v: i16) -> m::InitProducerIdRequest {
+    m::InitProducerIdRequest::default()
+        .with_transactional_id(Some(TransactionalId(s("tx"))))
+        .with_transaction_timeout_ms(60_000)
+        .with_producer_id(if v >= 3 { 5 } else { -1 }.into())
+        .with_producer_epoch(if v >= 3 { 2 } else { -1 })
 }
 
 fn list_offsets(v: i16) -> m::ListOffsetsRequest {
