@@ -324,6 +324,9 @@ impl Group {
         if from_empty && delay > 0 {
             self.initial = Some(InitialDelay { remaining_ms: timeout.saturating_sub(delay), member_added: false });
             self.arm_rebalance(cx, delay);
+        } else if from_empty {
+            // Ids that were given out and not used hold a first join back no more than the delay does.
+            self.complete_join(cx);
         } else {
             self.arm_rebalance(cx, timeout);
             self.maybe_complete_join(cx);

@@ -41,10 +41,17 @@ use state::{Group, Member, State};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Loading,
+    Active,
+    Resigned,
+}
+
 /// The groups of one partition of `__consumer_offsets`. Lives on the core that owns the partition; only it touches this.
 pub struct Coordinator {
     partition: i32,
-    loaded: bool,
+    phase: Phase,
     groups: BTreeMap<Arc<str>, Group>,
     out: Outbox,
     sweep_at: Option<MonoMs>,
@@ -57,7 +64,7 @@ impl Coordinator {
     pub fn new(partition: i32) -> Coordinator {
         Coordinator {
             partition,
-            loaded: false,
+            phase: Phase::Loading,
             groups: BTreeMap::new(),
             out: Outbox::default(),
             sweep_at: None,
@@ -93,7 +100,7 @@ impl Coordinator {
         offset: i64,
         _timestamp: WallMs,
     ) -> Result<(), ReplayError> {
-        assert!(!self.loaded, "replay of offset {offset} after partition {} was loaded", self.partition);
+        assert!(self.phase == Phase::Loading, "replay of {offset}, {:?}, partition {}", self.phase, self.partition);
         let explain = |error| match error {
             DecodeError::Malformed => ReplayError::Corrupt { offset },
             DecodeError::Version(version) => ReplayError::UnknownVersion { offset, version },
@@ -121,8 +128,8 @@ impl Coordinator {
 
     /// The log is read: groups stand as their last record says, and every member's session starts now.
     pub fn loaded(&mut self, now: Now, config: &GroupConfig) {
-        assert!(!self.loaded, "partition {} was loaded twice", self.partition);
-        self.loaded = true;
+        assert!(self.phase == Phase::Loading, "loaded, {:?}, partition {}", self.phase, self.partition);
+        self.phase = Phase::Active;
         self.sweep_at = Some(now.mono.after(config.offsets_retention_check_interval_ms.max(1)));
         for group in self.groups.values_mut() {
             let Some(value) = group.durable.as_deref() else { continue };
@@ -171,8 +178,10 @@ impl Coordinator {
 
     /// What is refused whatever the group. The empty group id is Kafka's oddity: allowed where no one joins.
     fn check(&self, request: &Request) -> Result<(), ErrorCode> {
-        if !self.loaded {
-            return Err(ErrorCode::CoordinatorLoadInProgress);
+        match self.phase {
+            Phase::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
+            Phase::Resigned => return Err(ErrorCode::NotCoordinator),
+            Phase::Active => {}
         }
         let (id, may_be_empty) = match request {
             Request::Join(request) => (&request.group_id, false),
@@ -358,9 +367,10 @@ impl Coordinator {
         self.out.poll()
     }
 
-    /// The partition has moved or its log is lost: whoever waits is told NOT_COORDINATOR, through `poll`. The coordinator is
-    /// then to be dropped; appends under way are not to be reported.
+    /// The partition has moved or its log is lost: whoever waits, and whoever comes, is told NOT_COORDINATOR. Appends
+    /// under way are not to be reported any more.
     pub fn resign(&mut self) {
+        self.phase = Phase::Resigned;
         let error = ErrorCode::NotCoordinator;
         for then in self.out.abandon() {
             match then {
@@ -387,6 +397,7 @@ impl Coordinator {
             }
         }
         self.groups.clear();
+        self.out.bytes = 0;
         self.snapshot = None;
         self.sweep_at = None;
     }

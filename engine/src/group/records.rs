@@ -456,8 +456,12 @@ mod tests {
         assert_eq!(decode_offset(&v2), Ok(expected.clone()));
         assert_eq!(decode_offset(&v3), Ok(OffsetValue { leader_epoch: 5, ..expected }));
         // Group v0: no timestamp, no rebalance timeout, no instance id. v4: the same in compact form.
-        let v0 = hex("00000001780000000500017000016d00000001 00016d0001630001680000000a00000001aa00000001bb".replace(' ', "").as_str());
-        let v4 = hex("00040278000000050270026d000000000000000702026d000263026800000014 0000000a02aa02bb0000".replace(' ', "").as_str());
+        let v0 = hex("00000001780000000500017000016d00000001 00016d0001630001680000000a00000001aa00000001bb"
+            .replace(' ', "")
+            .as_str());
+        let v4 = hex("00040278000000050270026d000000000000000702026d000263026800000014 0000000a02aa02bb0000"
+            .replace(' ', "")
+            .as_str());
         let (v0, v4) = (decode_group(&v0).expect("v0"), decode_group(&v4).expect("v4"));
         assert_eq!((v0.generation, v0.state_timestamp, v0.members[0].rebalance_timeout_ms), (5, -1, 10));
         assert_eq!((v4.generation, v4.state_timestamp, v4.members[0].rebalance_timeout_ms), (5, 7, 20));

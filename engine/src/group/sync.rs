@@ -182,15 +182,17 @@ impl Group {
         if self.state == State::Dead {
             return LeaveResponse { error: ErrorCode::CoordinatorNotAvailable, members: Vec::new() };
         }
-        let mut left = false;
+        let before = self.members.len();
         let mut members = Vec::new();
         for identity in request.members {
             let error = self.leave_one(cx, &identity);
-            left |= error.is_ok();
             members.push((identity, error));
         }
-        if left {
+        if self.members.len() < before {
             self.after_removal(cx);
+        } else {
+            // An unused id was given back: it is waited for no longer.
+            self.maybe_complete_join(cx);
         }
         LeaveResponse { error: ErrorCode::None, members }
     }
