@@ -105,7 +105,7 @@ pub struct Limits {
     /// Open connections of one address.
     pub connections_per_ip: u32,
     /// Addresses with a bound of their own.
-    pub connections_per_ip_overrides: Vec<(String, u32)>,
+    pub connections_per_ip_overrides: Vec<(std::net::IpAddr, u32)>,
     /// New connections a second.
     pub connection_creation_rate: u32,
     /// Largest request, bytes.

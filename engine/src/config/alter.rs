@@ -1,6 +1,7 @@
 //! AlterConfigs and IncrementalAlterConfigs (KIP-339) on maps of settings: the new map, or why not, in Kafka's codes and
 //! words. Whether the topic or broker exists, and storing the result, is the caller's.
 
+use super::broker::ip_overrides;
 use super::key::{Key, Kind, Scope, Standing};
 use super::keys::{broker_key, nearest_broker_key, topic_key};
 use super::topic::{is_list, validate};
@@ -203,6 +204,9 @@ fn check_promises(key: &'static Key, text: &str) -> Result<(), Refusal> {
     if let Some(why) = key.refusal(text) {
         return Err((ErrorCode::InvalidRequest, format!("{} cannot be set: {why}", key.name)));
     }
+    if key.name == "max.connections.per.ip.overrides" {
+        return ip_overrides(text).map(drop).map_err(|text| (ErrorCode::InvalidRequest, text));
+    }
     let least = match key.name {
         "log.retention.ms" if text.trim() == "-1" => return Ok(()),
         "log.retention.ms" | "log.roll.ms" => 1,
@@ -341,6 +345,11 @@ mod tests {
                 "INVALID_REQUEST Invalid value 0 for configuration log.retention.ms: Value must be at least 1",
             ),
             (This, "SET log.retention.ms=-1", "log.retention.ms=-1"),
+            (
+                Default,
+                "SET max.connections.per.ip.overrides=host:5",
+                "INVALID_REQUEST host:5 is not an IP address and a count, such as 10.0.0.1:100",
+            ),
         ] {
             assert_eq!(broker(scope, changes), expected, "{changes}");
         }

@@ -1,12 +1,17 @@
 //! A broker's settings, typed: what its file says, checked all at once, with the dynamic settings laid over it.
 //! Facts of the machine (CPUs, memory, open files) are not known here; where they decide, a field says so.
 
+use std::net::IpAddr;
+
 use super::key::{Key, Kind, Standing, Value, parse_cpus, why};
 use super::keys::{REMOVED, broker_key, nearest_broker_key};
 use super::listeners::{ListenerSettings, listeners};
 use super::topic::TopicConfig;
 use super::{ConfigError, Layers, Listener, Notice, ServerProperties, Values};
 use crate::limits::{LISTENERS, LOG_DIRS, Limits};
+
+/// Direct writes are whole multiples of this, bytes.
+const DIRECT_BLOCK: i64 = 4096;
 
 /// All settings of this broker that act. Each core has its own; built again when the dynamic settings change.
 #[derive(Clone, Debug)]
@@ -97,11 +102,9 @@ impl BrokerConfig {
         loading.check_node_id();
         loading.check_retention();
         loading.check_flush();
+        loading.check_blocks();
         let layers = Layers { fixed: loading.values.clone(), ..Layers::default() };
         let opened = loading.open_listeners(&layers);
-        if let Err(error) = Reader::of(&layers).ip_overrides() {
-            loading.errors.push(error);
-        }
         let config = BrokerConfig::typed(layers, opened);
         loading.check_directories(&config);
         loading.tell_raised(&config);
@@ -246,7 +249,10 @@ impl<'a> Reader<'a> {
         Limits {
             connections: self.u32("max.connections"),
             connections_per_ip: self.u32("max.connections.per.ip"),
-            connections_per_ip_overrides: self.ip_overrides().unwrap_or_default(),
+            connections_per_ip_overrides: ip_overrides(
+                &self.text("max.connections.per.ip.overrides").unwrap_or_default(),
+            )
+            .unwrap_or_default(),
             connection_creation_rate: self.u32("max.connection.creation.rate"),
             request_bytes,
             inflight_requests: self.u32("ringlog.inflight.connection.requests"),
@@ -264,19 +270,19 @@ impl<'a> Reader<'a> {
             batch_decompressed_bytes: self.u64("ringlog.max.batch.decompressed.bytes"),
         }
     }
+}
 
-    /// `address:count,...`; an IPv6 address may hold colons itself.
-    fn ip_overrides(&self) -> Result<Vec<(String, u32)>, ConfigError> {
-        const KEY: &str = "max.connections.per.ip.overrides";
-        let text = self.text(KEY).unwrap_or_default();
-        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        let read = entries.map(|entry| {
-            let (address, count) = entry.rsplit_once(':')?;
+/// The exceptions of `max.connections.per.ip.overrides`: `address:count,...`, an IPv6 address with or without brackets.
+pub(crate) fn ip_overrides(text: &str) -> Result<Vec<(IpAddr, u32)>, String> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let read = entries.map(|entry| {
+        let both = entry.rsplit_once(':').and_then(|(address, count)| {
             let address = address.trim().trim_start_matches('[').trim_end_matches(']');
-            Some((address.to_string(), count.trim().parse().ok()?))
+            Some((address.parse().ok()?, count.trim().parse().ok()?))
         });
-        read.collect::<Option<Vec<_>>>().ok_or_else(|| ConfigError::new(KEY, "each exception is written address:count"))
-    }
+        both.ok_or_else(|| format!("{entry} is not an IP address and a count, such as 10.0.0.1:100"))
+    });
+    read.collect()
 }
 
 /// A start being checked: what was accepted so far, and what there is to say about it.
@@ -301,6 +307,11 @@ impl Loading {
             Standing::NoMeaning(why) => self.notice(name, format!("has no meaning here: {why}")),
             Standing::Refused(why) => self.notice(name, format!("accepted as it promises nothing; {why}")),
             Standing::Acts | Standing::OneOnly(_) => {}
+        }
+        if name == "max.connections.per.ip.overrides"
+            && let Err(message) = ip_overrides(text)
+        {
+            return self.error(name, message);
         }
         if name == "log.cleanup.policy" && text.contains("compact") {
             self.notice(name, why::COMPACTION);
@@ -406,6 +417,15 @@ impl Loading {
         for name in ["log.flush.interval.messages", "log.flush.interval.ms"] {
             if self.values.contains_key(name) {
                 self.error(name, "says when to flush, ringlog.log.flush=relaxed that nothing waits for it; keep one");
+            }
+        }
+    }
+
+    /// What is written past the page cache is written in whole blocks.
+    fn check_blocks(&mut self) {
+        for name in ["ringlog.journal.bytes", "ringlog.destage.bytes"] {
+            if self.number(name).is_some_and(|bytes| bytes % DIRECT_BLOCK != 0) {
+                self.error(name, format!("must be a multiple of {DIRECT_BLOCK}"));
             }
         }
     }

@@ -133,6 +133,7 @@ fn promises_that_cannot_be_kept_stop_the_start() {
         "ringlog.cores=0-",
         "ringlog.log.flush=sometimes",
         "ringlog.journal.bytes=1",
+        "ringlog.destage.bytes=65537",
     ] {
         assert_eq!(stopped_by(line).len(), 1, "{line}: {:?}", stopped_by(line));
     }
@@ -175,7 +176,10 @@ fn settings_act() {
     assert_eq!((topic.retention_ms, topic.segment_ms), (Some(120_000), 3_600_000));
     assert_eq!(topic.compression, Compression::Gzip(3));
     assert_eq!((config.limits.connections, config.limits.group_members), (5, 3));
-    assert_eq!(config.limits.connections_per_ip_overrides, [("10.0.0.1".to_string(), 2), ("::1".to_string(), 4)]);
+    assert_eq!(
+        config.limits.connections_per_ip_overrides,
+        [("10.0.0.1".parse().unwrap(), 2), ("::1".parse().unwrap(), 4)]
+    );
     assert_eq!((config.sockets.send_buffer_bytes, config.sockets.max_idle_ms), (None, None));
     assert_eq!(config.groups.offsets_retention_ms, 60_000);
 }
@@ -203,4 +207,25 @@ fn dynamic_settings_lie_over_the_file() {
 fn a_password_does_not_show_in_an_error() {
     let errors = load("ssl.keystore.password=hunter2").unwrap_err();
     assert!(!errors[0].to_string().contains("hunter2"), "{}", errors[0]);
+}
+
+/// Whatever stands behind a key: the start is refused or everything typed can be read, and not by a flood. The same value as a dynamic setting, stored by some other release, is passed over if it is not valid.
+#[test]
+fn any_value_of_any_key_loads_or_is_refused() {
+    let start = config("");
+    let odd =
+        ["", " ", "0", "1", "-1", "-2", "99999999999999999999", "2147483648", "true", "a:b", "*", "[x]:1", ",", "é"];
+    for key in crate::config::keys::broker_keys() {
+        for value in odd {
+            let mut properties = ServerProperties::default();
+            properties.set_override(&format!("{}={value}", key.name)).unwrap();
+            match BrokerConfig::load(&properties) {
+                Ok((config, _)) => assert!(!config.listeners.is_empty() && !config.log_dirs.is_empty(), "{}", key.name),
+                Err(errors) => assert!((1..=3).contains(&errors.len()), "{}={value}: {errors:?}", key.name),
+            }
+            let dynamic = Values::from([(key.name.to_string(), value.to_string())]);
+            let config = start.with_dynamic(&dynamic, &Values::new());
+            assert!(config.limits.inflight_bytes >= config.limits.request_bytes.into(), "{}={value}", key.name);
+        }
+    }
 }

@@ -114,8 +114,9 @@ fn check_distinct(key: &str, all: &[EndPoint], errors: &mut Vec<ConfigError>) {
             if name == other_name {
                 errors.push(ConfigError::new(key, format!("Each listener must have a different name: {name}")));
             }
-            let both_families = host.contains(':') != other_host.contains(':') && !host.is_empty();
-            if port == other_port && *port != 0 && !(both_families && !other_host.is_empty()) {
+            let two_families =
+                host.contains(':') != other_host.contains(':') && !host.is_empty() && !other_host.is_empty();
+            if port == other_port && *port != 0 && !two_families {
                 errors.push(ConfigError::new(key, format!("Each listener must have a different port: {port}")));
             }
         }

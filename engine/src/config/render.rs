@@ -69,7 +69,7 @@ pub fn text(keep: impl Fn(&Row) -> bool) -> String {
     for row in rows().iter().filter(|row| keep(row)) {
         if row.subject != subject {
             subject = row.subject;
-            let _ = write!(out, "{}{subject}\n", if out.is_empty() { "" } else { "\n" });
+            let _ = writeln!(out, "{}{subject}", if out.is_empty() { "" } else { "\n" });
         }
         let default = match row.default {
             None => "unset",

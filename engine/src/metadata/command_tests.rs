@@ -119,7 +119,8 @@ fn manual_assignments_can_name_this_node_only() {
     const OTHER: &str = "INVALID_REPLICA_ASSIGNMENT The manual partition assignment includes broker 2, but no such \
                          broker is registered.";
     const GAP: &str = "INVALID_REPLICA_ASSIGNMENT partitions should be a consecutive 0-based integer sequence";
-    let cases: &[(&[(i32, &[i32])], &str)] = &[
+    type Case<'a> = (&'a [(i32, &'a [i32])], &'a str);
+    let cases: &[Case<'_>] = &[
         (&[(0, &[2])], OTHER),
         (&[(0, &[1, 2])], OTHER),
         (
@@ -292,4 +293,57 @@ fn producer_ids_are_given_out_once() {
     }
     image.apply(&Entry::ProducerIdsReserved { next: i64::MAX }).unwrap();
     assert_eq!(reserve_producer_ids(&image).unwrap_err().0, ErrorCode::UnknownServerError);
+}
+
+/// Whatever is asked in whatever order: an accepted plan always applies, its bytes read back as it, a second copy that
+/// replays the log is the same, and so is one built from a snapshot.
+#[test]
+fn any_order_of_commands_keeps_every_copy_equal() {
+    const NAMES: [&str; 6] = ["a.b", "a_b", "c", "__consumer_offsets", "bad name", "d-e"];
+    let mut cluster = Cluster::new(&["ringlog.max.partitions=60", "ringlog.max.topics=4"]);
+    let mut replica = cluster.image.clone();
+    let mut state = 3u64;
+    let mut draw = |below: u64| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) % below
+    };
+    let (mut accepted, mut refused) = (0, 0);
+    for step in 0..3000u32 {
+        let (image, config) = (&cluster.image, &cluster.config);
+        let name = NAMES[draw(6) as usize];
+        let dirs = [dir(1, draw(9) as usize), dir(2, draw(9) as usize)];
+        let value = draw(4).to_string();
+        let change = [Change { name: "retention.ms", op: Op::from_code(draw(2) as i8).unwrap(), value: Some(&value) }];
+        let result = match draw(5) {
+            0 => {
+                let mut id = [1; 16];
+                id[..4].copy_from_slice(&step.to_be_bytes());
+                let new = NewTopic { partitions: draw(12) as i32 - 1, ..new_topic(name) };
+                create_topic(image, config, &dirs, &new, TopicId(id)).map(|planned| planned.entries)
+            }
+            1 => delete_topic(image, config, TopicRef::Name(name)).map(|planned| planned.entries),
+            2 => create_partitions(image, config, &dirs, name, draw(40) as i32, None).map(|planned| planned.entries),
+            3 => alter_topic_configs(image, config, name, ConfigChange::Alter(&change)).map(|planned| planned.entries),
+            _ => reserve_producer_ids(image).map(|(_, entry)| vec![entry]),
+        };
+        let Ok(entries) = result else {
+            refused += 1;
+            continue;
+        };
+        accepted += 1;
+        for entry in entries {
+            let mut bytes = Vec::new();
+            entry.encode(&mut bytes).unwrap();
+            cluster.image.apply(&entry).unwrap();
+            replica.apply(&Entry::decode(&bytes).unwrap()).unwrap();
+        }
+        assert_eq!(replica, cluster.image, "step {step}");
+        let counted: usize = cluster.image.topics().map(|topic| topic.partitions.len()).sum();
+        assert_eq!(counted, cluster.image.partition_count(), "step {step}");
+        assert!(counted <= 60 && cluster.image.topics().len() <= 4, "step {step}");
+        if step % 50 == 0 {
+            assert_eq!(Image::from_snapshot(cluster.image.snapshot()), Ok(replica.clone()), "step {step}");
+        }
+    }
+    assert!(accepted > 300 && refused > 300, "{accepted} accepted, {refused} refused");
 }

@@ -17,7 +17,6 @@ const ACLS: &str = "access control lists are not there yet; without this line ev
 
 pub(crate) const REMOVED: &[(&str, Removed)] = &[
     ("allow.everyone.if.no.acl.found", Stop(ACLS)),
-    ("authorizer.properties", Stop(ACLS)),
     ("broker.id.generation.enable", Notice("gone since Kafka 4.0: `node.id` is given, never made up")),
     ("control.plane.listener.name", Notice("gone since Kafka 4.0: there is no control plane listener")),
     ("inter.broker.protocol.version", Notice(FORMAT)),
