@@ -1,6 +1,7 @@
 //! Writing compressed bytes, in the shape that Kafka's Java client reads and writes.
 
 use super::{Codec, lz4, snappy};
+use ::lz4::block::{CompressionMode, compress_to_buffer};
 use crc_fast::{CrcAlgorithm, checksum};
 use flate2::{Compress, Compression, FlushCompress, Status};
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
@@ -12,7 +13,7 @@ pub enum TargetCodec {
     /// `producer`: whatever the batch came with.
     #[default]
     Producer,
-    /// One codec for all, at `compression.{gzip,lz4,zstd}.level` (Kafka's scale: gzip 1 to 9 or -1, zstd up to 22).
+    /// One codec for all, at `compression.{gzip,lz4,zstd}.level` (Kafka's scale: gzip 1 to 9 or -1, lz4 1 to 17, zstd up to 22).
     Fixed { codec: Codec, level: i32 },
 }
 
@@ -51,13 +52,13 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Appends `plain` to `out`, compressed. Levels are Kafka's; one out of range is brought into it. lz4 has one level.
+    /// Appends `plain` to `out`, compressed. Levels are Kafka's; one out of range is brought into it.
     pub fn compress(&mut self, codec: Codec, level: i32, plain: &[u8], out: &mut Vec<u8>) {
         match codec {
             Codec::None => out.extend_from_slice(plain),
             Codec::Gzip => self.gzip(level, plain, out),
             Codec::Snappy => snappy_blocks(plain, out),
-            Codec::Lz4 => self.lz4(plain, out),
+            Codec::Lz4 => self.lz4(level, plain, out),
             Codec::Zstd => self.zstd(level, plain, out),
         }
     }
@@ -83,16 +84,24 @@ impl Encoder {
         out.extend_from_slice(&(plain.len() as u32).to_le_bytes());
     }
 
-    fn lz4(&mut self, plain: &[u8], out: &mut Vec<u8>) {
+    /// As Kafka's Java client: the fast compressor at the default level, the high-compression one at any other.
+    fn lz4(&mut self, level: i32, plain: &[u8], out: &mut Vec<u8>) {
+        let high = (level != Codec::Lz4.default_level()).then(|| level.clamp(1, 17));
         let table = self.lz4.get_or_insert_with(CompressTable::large);
         out.extend_from_slice(&lz4::MAGIC.to_le_bytes());
         out.extend_from_slice(&LZ4_DESCRIPTOR);
         for block in plain.chunks(LZ4_BLOCK) {
             let at = out.len();
             out.resize(at + 4 + get_maximum_output_size(block.len()), 0);
-            let compressed = compress_into_with_table(block, &mut out[at + 4..], table);
+            let compressed = match high {
+                Some(level) => {
+                    let mode = Some(CompressionMode::HIGHCOMPRESSION(level));
+                    compress_to_buffer(block, mode, false, &mut out[at + 4..]).ok()
+                }
+                None => compress_into_with_table(block, &mut out[at + 4..], table).ok(),
+            };
             let size = match compressed {
-                Ok(len) if len < block.len() => len as u32,
+                Some(len) if len < block.len() => len as u32,
                 _ => {
                     out[at + 4..at + 4 + block.len()].copy_from_slice(block);
                     block.len() as u32 | lz4::STORED

@@ -77,6 +77,17 @@ fn levels_matter_and_out_of_range_ones_are_brought_in() {
             }
         }
     }
+    let (fast, best) = (compress(Codec::Lz4, 9, &plain), compress(Codec::Lz4, 17, &plain));
+    assert!(best.len() < fast.len(), "lz4: {} at level 17, {} at its default", best.len(), fast.len());
+    for level in [i32::MIN, 1, 8, 10, 17, i32::MAX] {
+        for plain in [&plain, &noise(70_000)] {
+            let bytes = compress(Codec::Lz4, level, plain);
+            assert!(
+                read(&mut Decoder::default(), Codec::Lz4, &bytes, plain.len()).as_ref() == Ok(plain),
+                "level {level}"
+            );
+        }
+    }
     assert_eq!(TargetCodec::Producer.for_source(Codec::Lz4), (Codec::Lz4, 9));
     assert_eq!(TargetCodec::fixed(Codec::Zstd).for_source(Codec::Lz4), (Codec::Zstd, 3));
 }
