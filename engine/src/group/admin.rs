@@ -90,7 +90,7 @@ impl Coordinator {
         }
         if effects.is_empty() {
             for id in deleted {
-                self.groups.remove(&id);
+                self.remove_group(&id);
             }
             return self.out.reply(ticket, Response::DeleteGroups(results));
         }

@@ -3,7 +3,7 @@
 use super::api::{JoinRequest, JoinResponse, Response, Ticket};
 use super::outbox::{Context, Effect, Replaced, Then, TimerKind};
 use super::records::{MAX_STRING, encode_group, subscribed_topics};
-use super::state::{Group, InitialDelay, Member, Protocol, State, protocols_weight};
+use super::state::{Group, InitialDelay, Member, Protocol, State, pending_weight, protocols_weight};
 use crate::error::ErrorCode;
 use bytes::Bytes;
 use std::fmt::Write;
@@ -95,6 +95,7 @@ impl Group {
                 let at = cx.now.mono.after(request.session_timeout_ms as u64);
                 cx.out.arm(&mut timer, at, &self.id, TimerKind::PendingMember(id.clone()));
                 cx.out.refuse_join(ticket, ErrorCode::MemberIdRequired, &id);
+                cx.out.bytes += pending_weight(&id);
                 self.pending_members.insert(id, timer);
             }
             None => self.add_member(cx, ticket, request, id),
@@ -115,7 +116,7 @@ impl Group {
         if let Err(error) = self.validate(id, request.group_instance_id.as_deref()) {
             return cx.out.refuse_join(ticket, error, id);
         }
-        let unchanged = keep_protocols(&request.protocols) == self.members[id].protocols;
+        let unchanged = request.protocols == self.members[id].protocols;
         let is_leader = self.leader.as_deref() == Some(id);
         match self.state {
             // The answer to the same join was lost: give it again.
@@ -402,7 +403,6 @@ impl Group {
         self.protocol = None;
         self.leader = None;
         self.become_state(State::Empty, cx.now.wall);
-        self.subscribed = self.compute_subscribed();
         let value = encode_group(&self.to_value(|_| Bytes::new()));
         let effects = vec![Effect::PutGroup { group: self.id.clone(), value }];
         cx.out.append(effects, cx.config.append_max_bytes, Then::Nothing);
@@ -411,7 +411,6 @@ impl Group {
     fn answer_joins(&mut self, cx: &mut Context<'_>) {
         self.protocol = self.select_protocol();
         self.become_state(State::CompletingRebalance, cx.now.wall);
-        self.subscribed = self.compute_subscribed();
         self.pending_sync = self.members.keys().cloned().collect();
         let ids: Vec<Arc<str>> = self.members.keys().cloned().collect();
         for id in ids {

@@ -37,7 +37,7 @@ use crate::types::{MonoMs, Now, WallMs};
 use outbox::{Context, Effect, Outbox, RecordKey, Then, TopicPartition};
 use records::MAX_STRING;
 use snapshot::Snapshot;
-use state::{Group, Member, State};
+use state::{Group, Member, State, group_weight};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -235,20 +235,35 @@ impl Coordinator {
         if self.groups.len() >= config.max_groups || self.out.bytes >= config.max_bytes {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
-        let id: Arc<str> = id.into();
-        self.groups.insert(id.clone(), Group::new(id));
+        self.group_or_new(&id.into());
         Ok(())
+    }
+
+    fn group_or_new(&mut self, id: &Arc<str>) -> &mut Group {
+        self.groups.entry(id.clone()).or_insert_with(|| {
+            self.out.bytes += group_weight(id);
+            Group::new(id.clone())
+        })
+    }
+
+    fn remove_group(&mut self, id: &str) {
+        if self.groups.remove(id).is_some() {
+            self.out.bytes -= group_weight(id);
+        }
     }
 
     /// Forgets a group of which nothing is left.
     fn prune(&mut self, id: &str) {
         if self.groups.get(id).is_some_and(Group::is_void) && !self.out.is_busy(id) {
-            self.groups.remove(id);
+            self.remove_group(id);
         }
     }
 
     /// An append that `poll` gave out is durable, or has failed and is not in the log. Called in the order of the ids.
     pub fn on_appended(&mut self, now: Now, config: &GroupConfig, id: AppendId, result: Result<(), ErrorCode>) {
+        if self.phase == Phase::Resigned {
+            return;
+        }
         let finished = self.out.finish(id, result);
         let keys: Vec<RecordKey> = finished.effects.iter().map(Effect::key).collect();
         if result.is_ok() {
@@ -268,8 +283,8 @@ impl Coordinator {
 
     /// One durable change takes hold.
     fn apply(&mut self, effect: Effect) {
-        let id = effect.group().clone();
-        let group = self.groups.entry(id.clone()).or_insert_with(|| Group::new(id));
+        self.group_or_new(effect.group());
+        let group = self.groups.get_mut(effect.group()).expect("made above");
         match effect {
             Effect::PutOffset { at, value, .. } => group.set_offset(&mut self.out.bytes, at, value),
             Effect::RemoveOffset { at, .. } => group.drop_offset(&mut self.out.bytes, &at),
@@ -336,7 +351,7 @@ impl Coordinator {
                 group.state = State::Empty;
                 if result.is_ok() {
                     assert!(group.is_void(), "group {id} was removed with {} offsets left", group.offsets.len());
-                    self.groups.remove(id);
+                    self.remove_group(id);
                 }
             }
         }
@@ -367,8 +382,8 @@ impl Coordinator {
         self.out.poll()
     }
 
-    /// The partition has moved or its log is lost: whoever waits, and whoever comes, is told NOT_COORDINATOR. Appends
-    /// under way are not to be reported any more.
+    /// The partition has moved or its log is lost: whoever waits, and whoever comes, is told NOT_COORDINATOR. What
+    /// becomes of appends under way no longer matters here.
     pub fn resign(&mut self) {
         self.phase = Phase::Resigned;
         let error = ErrorCode::NotCoordinator;
@@ -438,7 +453,6 @@ impl Group {
         let leader = value.leader.as_deref().and_then(|id| self.members.get_key_value(id)).map(|(id, _)| id.clone());
         self.leader = leader.or_else(|| self.members.keys().next().cloned());
         self.state = if self.members.is_empty() { State::Empty } else { State::Stable };
-        self.subscribed = self.compute_subscribed();
     }
 }
 

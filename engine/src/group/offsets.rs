@@ -112,21 +112,22 @@ impl Group {
     /// Stable; without, counted from when the last member left; in a group nobody ever joined, from the commit.
     fn expired(&self, now: WallMs, retention_ms: i64) -> Vec<TopicPartition> {
         let from = match (self.protocol_type.is_some(), self.state) {
-            (false, _) => None,
+            (false, _) | (true, State::Stable) => None,
             (true, State::Empty) => self.state_since.map(|at| at.0),
-            (true, State::Stable) if self.subscribed.is_some() => None,
             (true, _) => return Vec::new(),
         };
-        let reads =
-            |topic: &str| self.protocol_type.is_some() && self.state == State::Stable && self.is_subscribed(topic);
-        let old = self.offsets.iter().filter(|(at, value)| {
-            let ended = match value.expire_timestamp {
-                Some(at) => now.0 >= at,
-                None => now.0.saturating_sub(from.unwrap_or(value.commit_timestamp)) >= retention_ms,
-            };
-            ended && !reads(&at.topic)
+        let ended = self.offsets.iter().filter(|(_, value)| match value.expire_timestamp {
+            Some(at) => now.0 >= at,
+            None => now.0.saturating_sub(from.unwrap_or(value.commit_timestamp)) >= retention_ms,
         });
-        old.map(|(at, _)| at.clone()).collect()
+        let mut ended: Vec<TopicPartition> = ended.map(|(at, _)| at.clone()).collect();
+        if !ended.is_empty() && self.protocol_type.is_some() && self.state == State::Stable {
+            match self.subscribed() {
+                Some(topics) => ended.retain(|at| !topics.contains(&*at.topic)),
+                None => ended.clear(),
+            }
+        }
+        ended
     }
 
     fn removals(&self, offsets: impl IntoIterator<Item = TopicPartition>) -> Vec<Effect> {
@@ -176,9 +177,10 @@ impl Coordinator {
             return self.out.reply(ticket, OffsetDeleteResponse::refused(ErrorCode::NonEmptyGroup));
         }
         let known = self.offsets_of(group);
+        let (occupied, read) = (group.state != State::Empty, group.subscribed());
         let (mut removed, mut topics) = (BTreeSet::new(), Vec::new());
         for (topic, partitions) in request.topics {
-            let subscribed = group.state != State::Empty && group.is_subscribed(&topic);
+            let subscribed = occupied && read.as_ref().is_none_or(|topics| topics.contains(topic.as_str()));
             let error = if subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
             let name: Arc<str> = topic.as_str().into();
             for partition in partitions.iter().filter(|_| !subscribed) {

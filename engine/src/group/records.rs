@@ -158,6 +158,8 @@ impl<'a> Reader<'a> {
     fn text(&mut self, flexible: bool) -> Result<Option<&'a str>, DecodeError> {
         match self.length(flexible, false)? {
             None => Ok(None),
+            // What is read may have to be written again, in the older form.
+            Some(length) if length > MAX_STRING => Err(DecodeError::Malformed),
             Some(length) => std::str::from_utf8(self.take(length)?).map(Some).map_err(|_| DecodeError::Malformed),
         }
     }
@@ -475,6 +477,10 @@ mod tests {
         assert_eq!(decode_key(&hex("00")), Err(DecodeError::Malformed));
         assert_eq!(decode_offset(&hex("0005")), Err(DecodeError::Version(5)));
         assert_eq!(decode_group(&hex("ffff")), Err(DecodeError::Version(-1)));
+        let long =
+            [&hex("000400000000000000000000000081 8002".replace(' ', "").as_str())[..], &[b'x'; 0x8000], &[0; 9]]
+                .concat();
+        assert_eq!(decode_offset(&long), Err(DecodeError::Malformed));
         assert_eq!(subscribed_topics(&hex("ffff00000000")), None);
         assert_eq!(subscribed_topics(&hex("00007fffffff")), None);
     }

@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 pub(super) use super::api::Protocol;
 
-/// What a member or an offset costs beside its bytes; a generous guess of structs and tree nodes.
+/// What each costs beside its bytes; a generous guess of structs and tree nodes.
 const MEMBER_OVERHEAD: usize = 512;
 const OFFSET_OVERHEAD: usize = 160;
+const GROUP_OVERHEAD: usize = 1_024;
+const PENDING_OVERHEAD: usize = 160;
 
 /// The protocol type whose metadata is a list of topics.
 const CONSUMER: &str = "consumer";
@@ -78,6 +80,14 @@ pub(super) fn protocols_weight(protocols: &[Protocol]) -> usize {
     protocols.iter().map(|p| 64 + p.name.len() + p.metadata.len()).sum()
 }
 
+pub(super) fn group_weight(id: &str) -> usize {
+    GROUP_OVERHEAD + id.len()
+}
+
+pub(super) fn pending_weight(member_id: &str) -> usize {
+    PENDING_OVERHEAD + member_id.len()
+}
+
 pub(super) fn offset_weight(at: &TopicPartition, value: &OffsetValue) -> usize {
     OFFSET_OVERHEAD + at.topic.len() + value.metadata.len()
 }
@@ -116,8 +126,6 @@ pub(super) struct Group {
     /// How many members support each protocol.
     supported: BTreeMap<String, usize>,
     awaiting_join: usize,
-    /// What this generation's members read; None where their metadata does not say.
-    pub(super) subscribed: Option<BTreeSet<String>>,
     pub(super) offsets: BTreeMap<TopicPartition, OffsetValue>,
     /// The value of the group's last durable record.
     pub(super) durable: Option<Vec<u8>>,
@@ -143,7 +151,6 @@ impl Group {
             storing: None,
             supported: BTreeMap::new(),
             awaiting_join: 0,
-            subscribed: None,
             offsets: BTreeMap::new(),
             durable: None,
         }
@@ -303,25 +310,19 @@ impl Group {
         self.protocol_type.as_deref() == Some(CONSUMER)
     }
 
-    /// What the members read, where all of them say so in a way that can be read.
-    pub(super) fn compute_subscribed(&self) -> Option<BTreeSet<String>> {
+    /// The topics the members read; None where it cannot be told, and then any may be read. Worked out when asked for: it may
+    /// be many times the size of the metadata, and is rarely needed.
+    pub(super) fn subscribed(&self) -> Option<BTreeSet<&str>> {
         if !self.uses_consumer_protocol() {
             return None;
         }
+        let protocol = self.protocol.as_deref()?;
         let mut all = BTreeSet::new();
         for member in self.members.values() {
-            let metadata = member.metadata(self.protocol.as_deref()?);
-            all.extend(subscribed_topics(&metadata)?.into_iter().map(str::to_string));
+            let chosen = member.protocols.iter().find(|p| p.name == protocol)?;
+            all.extend(subscribed_topics(&chosen.metadata)?);
         }
         Some(all)
-    }
-
-    /// True unless it is known that nobody here reads the topic.
-    pub(super) fn is_subscribed(&self, topic: &str) -> bool {
-        match &self.subscribed {
-            Some(topics) => topics.contains(topic),
-            None => self.uses_consumer_protocol(),
-        }
     }
 
     pub(super) fn joined_members(&self) -> Vec<JoinedMember> {

@@ -5,7 +5,7 @@ use super::api::{
 };
 use super::outbox::{Context, Effect, Then, TimerKind};
 use super::records::encode_group;
-use super::state::{Group, State};
+use super::state::{Group, State, pending_weight};
 use crate::error::ErrorCode;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -232,6 +232,7 @@ impl Group {
 
     pub(super) fn drop_pending(&mut self, cx: &mut Context<'_>, id: &str) {
         if let Some((id, mut timer)) = self.pending_members.remove_entry(id) {
+            cx.out.bytes -= pending_weight(&id);
             cx.out.disarm(&mut timer, &self.id, TimerKind::PendingMember(id));
         }
     }
@@ -256,7 +257,10 @@ impl Group {
                 self.after_removal(cx);
             }
             TimerKind::PendingMember(id) => {
-                self.pending_members.remove(&id);
+                if let Some(timer) = self.pending_members.get_mut(&id) {
+                    *timer = None;
+                }
+                self.drop_pending(cx, &id);
                 self.maybe_complete_join(cx);
             }
             TimerKind::Session(id) => {
