@@ -22,6 +22,8 @@ const CLIENT_ID: &str = "ringlog-cli";
 /// A longer response than this is taken for nonsense. Bytes; fetches ask for far less.
 const MAX_RESPONSE: u32 = 512 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a topic may take to appear where it is made on first use.
+const CREATION: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -291,12 +293,13 @@ impl Client {
     /// The metadata of one topic, all its partitions having leaders. With `create` a missing one is made, if the
     /// broker makes topics on first use.
     pub(super) fn topic(&mut self, name: &str, create: bool) -> Result<MetadataResponseTopic, Trouble> {
+        // Without creation there is nothing to wait for; with it, the first answers may say "not yet".
+        let patience = Instant::now() + if create { CREATION } else { Duration::ZERO };
         self.retry(|client| match client.topic_once(name, create) {
-            // Without creation there is nothing to wait for; with it, the first answers say "not yet".
-            Err(Trouble::Refused { subject, code, message })
-                if !create && code == ErrorCode::UnknownTopicOrPartition.code() =>
+            Err(trouble)
+                if trouble.code() == Some(ErrorCode::UnknownTopicOrPartition) && Instant::now() >= patience =>
             {
-                Ok(Err(Trouble::Refused { subject, code, message }))
+                Ok(Err(trouble))
             }
             other => other.map(Ok),
         })?
@@ -499,18 +502,23 @@ mod tests {
         assert_eq!(unknown, "topic t: error code 999: new");
     }
 
-    /// Serves one connection with `answers`, each a whole frame, whatever is asked.
-    fn serve(answers: Vec<Vec<u8>>) -> String {
+    /// Serves one connection after the other, each with some answers (whole frames), whatever is asked, and then
+    /// closes it on the next request.
+    fn serve(connections: Vec<Vec<Vec<u8>>>) -> String {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         std::thread::spawn(move || {
-            let (mut peer, _) = listener.accept().unwrap();
-            for answer in answers {
-                let mut length = [0; 4];
-                peer.read_exact(&mut length).unwrap();
-                let mut request = vec![0; u32::from_be_bytes(length) as usize];
-                peer.read_exact(&mut request).unwrap();
-                peer.write_all(&answer).unwrap();
+            for answers in connections {
+                let (mut peer, _) = listener.accept().unwrap();
+                for answer in answers.into_iter().map(Some).chain([None]) {
+                    let mut length = [0; 4];
+                    if peer.read_exact(&mut length).is_err() {
+                        break;
+                    }
+                    let mut request = vec![0; u32::from_be_bytes(length) as usize];
+                    peer.read_exact(&mut request).unwrap();
+                    peer.write_all(&answer.unwrap_or_default()).unwrap();
+                }
             }
         });
         address
@@ -525,7 +533,7 @@ mod tests {
         // Correlation id 0, UNSUPPORTED_VERSION, no keys; then no error and Metadata 0 to 5.
         let refused = frame(&[0, 0, 0, 0, 0, 35, 0, 0, 0, 0]);
         let version_0 = frame(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 3, 0, 0, 0, 5]);
-        let mut client = Client::connect(&serve(vec![refused, version_0]), Duration::from_secs(5)).unwrap();
+        let mut client = Client::connect(&serve(vec![vec![refused, version_0]]), Duration::from_secs(5)).unwrap();
         let connection = client.ensure_connected(Node::Any).unwrap();
         assert_eq!(connection.version::<MetadataRequest>(12).unwrap(), 5);
         assert!(matches!(
@@ -535,11 +543,36 @@ mod tests {
     }
 
     #[test]
+    fn what_may_pass_is_tried_again_on_a_new_connection_if_need_be() {
+        // UNSUPPORTED_VERSION for ApiVersions 3, then FindCoordinator 0 only.
+        let versions =
+            || [frame(&[0, 0, 0, 0, 0, 35, 0, 0, 0, 0]), frame(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 10, 0, 0, 0, 0])];
+        // Correlation id 1 is lost with the first connection; 2 is refused: COORDINATOR_LOAD_IN_PROGRESS.
+        let loading = frame(&[0, 0, 0, 2, 0, 14, 255, 255, 255, 255, 0, 0, 255, 255, 255, 255]);
+        let found = frame(&[0, 0, 0, 3, 0, 0, 0, 0, 0, 7, 0, 1, b'h', 0, 0, 0x23, 0x84]);
+        let second = versions().into_iter().chain([loading, found]).collect();
+        let address = serve(vec![versions().to_vec(), second]);
+        let mut client = Client::connect(&address, Duration::from_secs(5)).unwrap();
+        assert_eq!(client.coordinator("g").unwrap(), Node::Id(7));
+        assert_eq!(client.brokers[&7], "h:9092");
+    }
+
+    #[test]
+    fn an_answer_to_another_question_is_nonsense() {
+        let versions =
+            [frame(&[0, 0, 0, 0, 0, 35, 0, 0, 0, 0]), frame(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 10, 0, 0, 0, 0])];
+        let other = frame(&[0, 0, 0, 9, 0, 0, 0, 0, 0, 7, 0, 1, b'h', 0, 0, 0x23, 0x84]);
+        let address = serve(vec![versions.into_iter().chain([other]).collect()]);
+        let mut client = Client::connect(&address, Duration::from_secs(5)).unwrap();
+        assert!(matches!(client.coordinator("g"), Err(Trouble::Nonsense { .. })));
+    }
+
+    #[test]
     fn a_peer_that_is_not_kafka_is_told_apart() {
-        let http = serve(vec![b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()]);
+        let http = serve(vec![vec![b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()]]);
         let Err(Failure::Failed(text)) = Client::connect(&http, Duration::from_secs(5)) else { panic!("connected") };
         assert!(text.contains("does not speak Kafka's protocol"), "{text}");
-        let closing = serve(vec![]);
+        let closing = serve(vec![vec![]]);
         let Err(Failure::Failed(text)) = Client::connect(&closing, Duration::from_secs(5)) else { panic!("connected") };
         assert!(text.contains("closed the connection") || text.contains("lost the connection"), "{text}");
     }

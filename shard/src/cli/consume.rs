@@ -194,17 +194,25 @@ impl Consumer<'_> {
             self.client.topic(topic, false)?;
         }
         let mut member = Member::new(&mut self.client, group, &arguments.topics)?;
+        let outcome = self.poll(group, &mut member, &stop);
+        member.leave(&mut self.client);
+        outcome
+    }
+
+    /// Fetches and prints what is assigned, and keeps up the membership, until the end or a signal.
+    fn poll(&mut self, group: &str, member: &mut Member, stop: &AtomicBool) -> Result<(), Failure> {
         let mut joined = false;
         let mut commit_due = Instant::now() + COMMIT_INTERVAL;
-        let mut outcome = Ok(());
-        while outcome.is_ok() && !stop.load(Ordering::Relaxed) && !(joined && self.finished()) {
+        while !stop.load(Ordering::Relaxed) {
             if !joined {
                 let assignment = member.join(&mut self.client)?;
                 self.take_over(group, &assignment)?;
                 joined = true;
-                continue;
             }
-            outcome = self.fetch_and_print();
+            if self.finished() {
+                break;
+            }
+            self.fetch_and_print()?;
             if self.positions.is_empty() {
                 std::thread::sleep(Duration::from_millis(MAX_WAIT_MS as u64));
             }
@@ -217,13 +225,10 @@ impl Consumer<'_> {
             }
         }
         if joined {
-            if outcome.is_ok() {
-                let offsets = self.offsets();
-                member.commit(&mut self.client, &offsets)?;
-            }
-            member.leave(&mut self.client);
+            let offsets = self.offsets();
+            member.commit(&mut self.client, &offsets)?;
         }
-        outcome
+        Ok(())
     }
 
     fn offsets(&self) -> BTreeMap<Partition, i64> {

@@ -196,6 +196,9 @@ impl Member {
 
     /// Tells the group, so that it need not wait for the session to end. Nothing depends on it.
     pub(super) fn leave(&mut self, client: &mut Client) {
+        if self.member_id.is_empty() {
+            return;
+        }
         let identity = MemberIdentity::default().with_member_id(self.member_id.clone());
         let request = LeaveGroupRequest::default().with_group_id(group_id(&self.group)).with_members(vec![identity]);
         let _ = client.call(self.coordinator, 5, &request);

@@ -29,6 +29,7 @@ const LINGER_MS: u16 = 5;
 pub(super) struct ProduceArgs {
     topic: String,
     /// What comes before this in a line is the key; \t and the like are understood. Lines without it are refused.
+    // `std::vec::Vec` in full: clap takes a plain `Vec` for an option that is repeated.
     #[arg(long, short = 'K', value_name = "TEXT", value_parser = format::separator)]
     key_separator: Option<std::vec::Vec<u8>>,
     /// The key of every record.
