@@ -69,32 +69,40 @@ limits! {
     "request", Setting("socket.request.max.bytes"), "bytes", "the connection is closed";
     "frame before its body is charged", Fixed(FRAME_PREFIX_BYTES as u64), "bytes", "the rest waits in the socket";
     "tagged fields", Fixed(TAGGED_FIELDS_PER_REQUEST as u64), "of one request", "the connection is closed";
-    "requests in work", Setting("ringlog.inflight.connection.requests"), "of one connection", "the next waits in the socket";
-    "request bytes of a connection", Setting("ringlog.inflight.connection.bytes"), "bytes", "the next waits in the socket";
+    "requests in work", Setting("ringlog.inflight.connection.requests"), "of one connection",
+        "the next waits in the socket";
+    "request bytes of a connection", Setting("ringlog.inflight.connection.bytes"), "bytes",
+        "the next waits in the socket";
     "request bytes of a shard", Setting("ringlog.inflight.core.bytes"), "bytes", "the next waits in its socket";
     "request bytes of the process", Setting("ringlog.inflight.bytes"), "bytes", "the next waits in its socket";
     "fetch response", Setting("fetch.max.bytes"), "bytes", "the response ends after the first batch that reaches it";
-    "fetch sessions", Setting("max.incremental.fetch.session.cache.slots"), "of the node", "the fetch is answered in full, without a session";
+    "fetch sessions", Setting("max.incremental.fetch.session.cache.slots"), "of the node",
+        "the fetch is answered in full, without a session";
     "record batch", Setting("message.max.bytes"), "bytes as compressed", "MESSAGE_TOO_LARGE";
     "unpacked record batch", Setting("ringlog.max.batch.decompressed.bytes"), "bytes", "MESSAGE_TOO_LARGE";
     "log directories", Fixed(LOG_DIRS as u64), "of the node", "the start is refused";
     "topics", Setting("ringlog.max.topics"), "of the node", "POLICY_VIOLATION";
     "topic name", Fixed(TOPIC_NAME_BYTES as u64), "bytes", "INVALID_TOPIC_EXCEPTION";
     "partitions", Setting("ringlog.max.partitions"), "of the node", "POLICY_VIOLATION";
-    "partitions created at once", Fixed(PARTITIONS_PER_REQUEST as u64), "of one topic in one request", "POLICY_VIOLATION";
-    "partitions described at once", Setting("max.request.partition.size.limit"), "of one response", "a cursor tells where to go on";
+    "partitions created at once", Fixed(PARTITIONS_PER_REQUEST as u64), "of one topic in one request",
+        "POLICY_VIOLATION";
+    "partitions described at once", Setting("max.request.partition.size.limit"), "of one response",
+        "a cursor tells where to go on";
     "settings of a topic or broker", Fixed(CONFIG_BYTES as u64), "bytes", "POLICY_VIOLATION";
     "metadata entry", Fixed(METADATA_ENTRY_BYTES as u64), "bytes", "POLICY_VIOLATION";
     "groups", Setting("ringlog.max.groups"), "of one shard", "COORDINATOR_NOT_AVAILABLE";
     "members of a group", Setting("ringlog.max.group.members"), "members", "GROUP_MAX_SIZE_REACHED";
     "metadata of a member", Setting("ringlog.max.member.bytes"), "bytes", "INVALID_REQUEST";
     "metadata of a committed offset", Setting("offset.metadata.max.bytes"), "bytes", "OFFSET_METADATA_TOO_LARGE";
-    "producers of a partition", Setting("ringlog.max.producers.per.partition"), "producers", "the longest idle one is forgotten";
+    "producers of a partition", Setting("ringlog.max.producers.per.partition"), "producers",
+        "the longest idle one is forgotten";
     "producers of a shard", Setting("ringlog.max.producers.per.core"), "producers", "the longest idle one is forgotten";
     "batches remembered of a producer", Fixed(BATCHES_PER_PRODUCER as u64), "batches", "the oldest is forgotten";
-    "producer ids taken at once", Fixed(PRODUCER_ID_BLOCK as u64), "ids", "the next block is taken from the metadata log";
+    "producer ids taken at once", Fixed(PRODUCER_ID_BLOCK as u64), "ids",
+        "the next block is taken from the metadata log";
     "log memory", Setting("ringlog.memory.bytes"), "bytes of the process", "produce waits, and reads go to disk";
-    "free disk space", Setting("ringlog.disk.reserve.bytes"), "bytes of a file system", "KAFKA_STORAGE_ERROR for writes there";
+    "free disk space", Setting("ringlog.disk.reserve.bytes"), "bytes of a file system",
+        "KAFKA_STORAGE_ERROR for writes there";
 }
 
 /// The bounds that settings give, as they are in force. Read on every core; part of its `BrokerConfig`.

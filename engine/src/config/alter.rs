@@ -1,5 +1,5 @@
-//! AlterConfigs and IncrementalAlterConfigs (KIP-339) on maps of settings: the new map, or why not, in Kafka's codes and
-//! words. Whether the topic or broker exists, and storing the result, is the caller's.
+//! AlterConfigs and IncrementalAlterConfigs (KIP-339) on maps of settings: the new map, or why not, in Kafka's codes
+//! and words. Whether the topic or broker exists, and storing the result, is the caller's.
 
 use super::broker::ip_overrides;
 use super::key::{Key, Kind, Scope, Standing};

@@ -209,14 +209,16 @@ fn a_password_does_not_show_in_an_error() {
     assert!(!errors[0].to_string().contains("hunter2"), "{}", errors[0]);
 }
 
-/// Whatever stands behind a key: the start is refused or everything typed can be read, and not by a flood. The same value as a dynamic setting, stored by some other release, is passed over if it is not valid.
+/// Whatever stands behind a key: the start is refused with few errors, or everything typed can be read. A dynamic
+/// setting that is not valid, stored by some other release, is passed over.
 #[test]
 fn any_value_of_any_key_loads_or_is_refused() {
     let start = config("");
-    let odd =
-        ["", " ", "0", "1", "-1", "-2", "99999999999999999999", "2147483648", "true", "a:b", "*", "[x]:1", ",", "é"];
+    let numbers = ["0", "1", "-1", "-2", "99999999999999999999", "2147483648"];
+    let words = ["", " ", "true", "a:b", "*", "[x]:1", ",", "\u{e9}"];
+    let odd = || numbers.into_iter().chain(words);
     for key in crate::config::keys::broker_keys() {
-        for value in odd {
+        for value in odd() {
             let mut properties = ServerProperties::default();
             properties.set_override(&format!("{}={value}", key.name)).unwrap();
             match BrokerConfig::load(&properties) {

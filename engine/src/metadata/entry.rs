@@ -5,7 +5,8 @@
 //! and position belong to the log that holds it. An entry states facts only of the cluster, none of the reader's clock,
 //! disks or position, so that every replica applies it alike.
 //!
-//! The enum is closed: a change of any entry, or a new one, is a new format version with its own reader beside this one.
+//! The enum is closed: a change of any entry, or a new one, is a new format version with a reader beside
+//! this one.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! What the metadata log says so far. Changed only by applying entries; whether a change may be asked for is `command`'s.
+//! What the metadata log says so far. Changed only by applying entries; whether a change may be asked for is for
+//! `command`.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! The broker settings of Kafka 4.2 about groups, offsets and transactions: one row each. What acts on them lives elsewhere.
+//! The broker settings of Kafka 4.2 about groups, offsets and transactions: one row each. What acts on
+//! them lives elsewhere.
 //!
 //! Names, types, defaults and ranges are facts of Kafka 4.2.0; where a default is ours, the row says so.
 

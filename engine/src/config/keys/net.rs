@@ -1,4 +1,5 @@
-//! The broker settings of Kafka 4.2 about connections, listeners and requests: one row each. What acts on them lives elsewhere.
+//! The broker settings of Kafka 4.2 about connections, listeners and requests: one row each. What acts on
+//! them lives elsewhere.
 //!
 //! Names, types, defaults and ranges are facts of Kafka 4.2.0; where a default is ours, the row says so.
 
@@ -19,7 +20,8 @@ keys! {
         "Most bytes in one fetch response; the first batch is returned whatever its size.";
     "inter.broker.listener.name", String, None, Any, ReadOnly, Acts,
         "Listener other brokers would use; must be one of `listeners`.";
-    "listener.security.protocol.map", String, Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
+    "listener.security.protocol.map", String,
+        Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
         Any, ReadOnly, Acts,
         "Security protocol of each listener name; a listener in use must map to PLAINTEXT.";
     "listeners", List, Some("PLAINTEXT://:9092"), Any, ReadOnly, Acts,
