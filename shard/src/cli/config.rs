@@ -20,6 +20,7 @@ pub(super) struct ConfigArgs {
     /// The limits instead: what is bounded, by which setting, and what happens there.
     #[arg(long, conflicts_with = "json")]
     limits: bool,
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }

@@ -37,6 +37,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 #[derive(Args, Debug)]
 #[command(after_help = format!("Formats: {}.", format::HELP))]
 pub(super) struct ConsumeArgs {
+    /// One or more topics.
     #[arg(required = true, value_name = "TOPIC")]
     topics: Vec<String>,
     /// Only these partitions; all of them if left out.

@@ -34,6 +34,7 @@ enum GroupCommand {
 /// List the groups.
 #[derive(Args, Debug)]
 struct ListArgs {
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -44,6 +45,7 @@ struct ListArgs {
 #[derive(Args, Debug)]
 struct DescribeArgs {
     group: String,
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -74,6 +76,7 @@ struct ResetArgs {
     /// Commit the new offsets.
     #[arg(long)]
     execute: bool,
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -74,6 +74,7 @@ struct ListArgs {
     /// Also those the broker keeps for itself.
     #[arg(long)]
     internal: bool,
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -88,6 +89,7 @@ struct DescribeArgs {
     /// Every setting, not only those given to the topic itself.
     #[arg(long)]
     all: bool,
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
