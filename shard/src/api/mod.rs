@@ -4,12 +4,19 @@
 //! or asks the cores that know ([`Step::Ask`]) and is called again with all answers, in the order of its questions.
 //! Handlers decide and translate; they hold nothing and wait for nothing. Produce and Fetch are not here.
 
+pub mod cluster;
+pub mod configs;
+pub mod groups;
+pub mod metadata;
+pub mod topics;
+
 use crate::mail::AppendDetail;
 use ringlog_engine::ErrorCode;
 use ringlog_engine::config::{BrokerConfig, Values};
 use ringlog_engine::group;
 use ringlog_engine::metadata::Image;
 use ringlog_engine::types::{CoreId, Now, PartitionKey, TopicId};
+use ringlog_net::cold::{self, Request};
 use std::net::SocketAddr;
 
 /// What a handler may look at: the state of its core at the beginning of this turn.
@@ -26,7 +33,7 @@ pub struct Context<'a> {
     pub client_id: &'a str,
     /// Fresh randomness for this call.
     pub random: [u8; 16],
-    /// Log directories in the order of `log.dirs`: path, id, usable (not latched by a failed write).
+    /// Log directories in the order of `log.dirs`.
     pub dirs: &'a [DirInfo],
 }
 
@@ -35,6 +42,8 @@ pub struct Context<'a> {
 pub struct DirInfo {
     pub path: String,
     pub id: ringlog_engine::metadata::DirId,
+    /// False once a write or flush there failed: nothing of it is served until the next start.
+    pub usable: bool,
     /// Bytes of the file system, as of a while ago; -1 where unknown.
     pub total_bytes: i64,
     pub usable_bytes: i64,
@@ -74,9 +83,15 @@ pub enum Step {
     Ask { questions: Vec<(Target, Question)>, kept: Kept },
 }
 
-/// What a handler keeps of a request while others are asked. One variant per API, in its family's file.
+/// What a handler keeps of a request while others are asked. One variant per family, in its file.
 #[derive(Debug)]
-pub enum Kept {}
+pub enum Kept {
+    Metadata(metadata::Kept),
+    Topics(topics::Kept),
+    Configs(configs::Kept),
+    Cluster(cluster::Kept),
+    Groups(groups::Kept),
+}
 
 /// What one core asks another (or itself).
 #[derive(Debug)]
@@ -224,26 +239,62 @@ pub struct CreatedTopic {
 }
 
 /// Decodes nothing: takes a decoded request and says what is to be done. `out` takes the encoded response if it is done.
-pub fn begin(
-    _context: &Context<'_>,
-    _request: ringlog_net::cold::Request,
-    _version: i16,
-    _correlation_id: i32,
-    _out: &mut Vec<u8>,
-) -> Step {
-    Step::Close("not served yet")
+pub fn begin(context: &Context<'_>, request: Request, version: i16, correlation_id: i32, out: &mut Vec<u8>) -> Step {
+    match request {
+        Request::Metadata(_) | Request::DescribeTopicPartitions(_) | Request::DescribeCluster(_) => {
+            metadata::begin(context, request, version, correlation_id, out)
+        }
+        Request::CreateTopics(_)
+        | Request::DeleteTopics(_)
+        | Request::CreatePartitions(_)
+        | Request::DeleteRecords(_) => topics::begin(context, request, version, correlation_id, out),
+        Request::DescribeConfigs(_)
+        | Request::AlterConfigs(_)
+        | Request::IncrementalAlterConfigs(_)
+        | Request::ListConfigResources(_) => configs::begin(context, request, version, correlation_id, out),
+        Request::ApiVersions(_)
+        | Request::DescribeLogDirs(_)
+        | Request::DescribeProducers(_)
+        | Request::InitProducerId(_)
+        | Request::ListOffsets(_)
+        | Request::OffsetForLeaderEpoch(_) => cluster::begin(context, request, version, correlation_id, out),
+        Request::FindCoordinator(_)
+        | Request::JoinGroup(_)
+        | Request::SyncGroup(_)
+        | Request::Heartbeat(_)
+        | Request::LeaveGroup(_)
+        | Request::OffsetCommit(_)
+        | Request::OffsetFetch(_)
+        | Request::ListGroups(_)
+        | Request::DescribeGroups(_)
+        | Request::DeleteGroups(_)
+        | Request::OffsetDelete(_) => groups::begin(context, request, version, correlation_id, out),
+    }
 }
 
 /// All answers are there, in the order of the questions: appends the encoded response to `out`.
 pub fn finish(
-    _context: &Context<'_>,
+    context: &Context<'_>,
     kept: Kept,
-    _answers: Vec<Answer>,
-    _version: i16,
-    _correlation_id: i32,
-    _out: &mut Vec<u8>,
+    answers: Vec<Answer>,
+    version: i16,
+    correlation_id: i32,
+    out: &mut Vec<u8>,
 ) {
-    match kept {}
+    match kept {
+        Kept::Metadata(kept) => metadata::finish(context, kept, answers, version, correlation_id, out),
+        Kept::Topics(kept) => topics::finish(context, kept, answers, version, correlation_id, out),
+        Kept::Configs(kept) => configs::finish(context, kept, answers, version, correlation_id, out),
+        Kept::Cluster(kept) => cluster::finish(context, kept, answers, version, correlation_id, out),
+        Kept::Groups(kept) => groups::finish(context, kept, answers, version, correlation_id, out),
+    }
+}
+
+/// Appends an answer. That it does not fit its version is a bug of the handler that made it.
+pub(crate) fn answer<A: cold::Answer>(out: &mut Vec<u8>, version: i16, correlation_id: i32, answer: A) {
+    if let Err(why) = cold::encode(out, version, correlation_id, answer) {
+        panic!("{why}");
+    }
 }
 
 /// Why a batch was refused, as produce answers say it.
