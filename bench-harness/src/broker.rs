@@ -40,10 +40,10 @@ pub fn target_dir() -> PathBuf {
 /// The `ringlog` binary of the same profile as this program, built on first use (cargo builds another package's
 /// programs for nobody). `RINGLOG_BIN` names another one.
 pub fn ringlog_binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
+    static BINARY: OnceLock<Result<PathBuf, ExitStatus>> = OnceLock::new();
+    let built = BINARY.get_or_init(|| {
         if let Some(named) = std::env::var_os("RINGLOG_BIN") {
-            return PathBuf::from(named);
+            return Ok(PathBuf::from(named));
         }
         let (target, profile_dir) = build_dirs();
         let profile = match profile_dir.file_name().and_then(|n| n.to_str()) {
@@ -64,9 +64,9 @@ pub fn ringlog_binary() -> &'static Path {
             "ringlog",
         ]);
         let status = cargo.args(["--profile", profile, "--target-dir"]).arg(&target).status().expect("cargo runs");
-        assert!(status.success(), "cargo build --bin ringlog: {status}");
-        profile_dir.join("ringlog")
-    })
+        if status.success() { Ok(profile_dir.join("ringlog")) } else { Err(status) }
+    });
+    built.as_ref().unwrap_or_else(|status| panic!("cargo build --bin ringlog: {status}"))
 }
 
 /// A loopback port that was free a moment ago.
@@ -136,6 +136,7 @@ pub struct Broker {
     dir: PathBuf,
     port: u16,
     running: Option<Running>,
+    kept: bool,
 }
 
 #[derive(Debug)]
@@ -166,7 +167,7 @@ impl Broker {
         // A process id comes round again: what an earlier run left under this name is not ours to start on.
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).expect("target/tmp is writable");
-        Self { options, dir, port: free_port(), running: None }
+        Self { options, dir, port: free_port(), running: None, kept: false }
     }
 
     /// Starts a prepared or ended broker on its old port and directory, and waits until it answers.
@@ -248,6 +249,11 @@ impl Broker {
         format!("--- {} ---\n{}\n---", self.log_path().display(), lines[from..].join("\n"))
     }
 
+    /// Leaves the directory, data and log, behind when this ends: there is something to look at.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+
     /// The overrides, to change between two starts.
     pub fn options_mut(&mut self) -> &mut Options {
         &mut self.options
@@ -327,7 +333,7 @@ impl Drop for Broker {
         self.release();
         if std::thread::panicking() {
             eprintln!("{}", self.log_tail());
-        } else {
+        } else if !self.kept {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }

@@ -2,3 +2,5 @@
 
 pub mod broker;
 pub mod clients;
+pub mod crash;
+pub mod peer;

@@ -6,6 +6,8 @@ import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.kafka.common.utils.Exit;
@@ -27,8 +29,22 @@ final class Tools {
         }
     }
 
-    static synchronized Object run(JsonNode request) throws Exception {
+    static Object run(JsonNode request) throws Exception {
         String[] args = Driver.JSON.convertValue(request.get("args"), String[].class);
+        return request.path("process").asBoolean(false) ? apart(request, args) : here(request, args);
+    }
+
+    /** A process of its own, for a tool that does its last work in a hook of the runtime's end. */
+    private static Object apart(JsonNode request, String[] args) throws Exception {
+        List<String> command = new ArrayList<>(List.of("java", "-XX:TieredStopAtLevel=1", "-Xmx128m", "-cp",
+                System.getProperty("java.class.path"), request.get("class").asText()));
+        command.addAll(List.of(args));
+        Process process = new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.INHERIT).start();
+        String out = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        return Map.of("status", process.waitFor(), "out", out, "err", "");
+    }
+
+    private static synchronized Object here(JsonNode request, String[] args) throws Exception {
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         ByteArrayOutputStream err = new ByteArrayOutputStream();
         PrintStream oldOut = System.out;

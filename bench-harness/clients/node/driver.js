@@ -223,6 +223,8 @@ const alterConfigs = request => withAdmin(request, admin => admin.alterConfigs({
 }));
 
 const deleteRecords = request => withAdmin(request, async admin => {
+  // It looks for leaders in what it knows of its topics, and learns of one only here.
+  await admin.fetchTopicOffsets(request.topic);
   await admin.deleteTopicRecords({
     topic: request.topic, partitions: [{ partition: request.partition || 0, offset: String(request.before) }],
   });

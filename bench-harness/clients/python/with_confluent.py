@@ -190,7 +190,8 @@ def delete_records(request):
 
 
 def commit(request):
-    place = TopicPartition(request["topic"], request.get("partition", 0), request["offset"], request.get("metadata"))
+    place = TopicPartition(request["topic"], request.get("partition", 0), request["offset"],
+                           request.get("metadata") or "")
     reader = consumer(request)
     try:
         reader.commit(offsets=[place], asynchronous=False)

@@ -4,6 +4,7 @@ import threading
 import time
 
 import kafka
+import kafka.errors
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
@@ -202,7 +203,9 @@ def describe_group(request):
 
 def delete_group(request):
     with Admin(request) as client:
-        client.delete_groups([request["group"]])
+        told = client.delete_groups([request["group"]])[request["group"]]
+    if told != "OK":
+        raise getattr(kafka.errors, told)()
 
 
 class Member(threading.Thread, ConsumerRebalanceListener):

@@ -52,7 +52,10 @@ per_client!(made_again: confluent java);
 fn refused_topics(client: &Client) {
     let code = |args| client.attempt("create_topic", args).expect_err("a refusal").code;
     assert_eq!(code(json!({"topic": "not a name"})), Some(17), "a name with spaces");
-    assert_eq!(code(json!({"topic": unique("x"), "partitions": -5})), Some(37), "-5 partitions");
+    if client.name != "confluent" {
+        // librdkafka refuses that by itself.
+        assert_eq!(code(json!({"topic": unique("x"), "partitions": -5})), Some(37), "-5 partitions");
+    }
     assert_eq!(code(json!({"topic": unique("x"), "replication": 3})), Some(38), "three replicas on one broker");
     assert_eq!(code(json!({"topic": unique("x"), "config": {"no.such.config": "1"}})), Some(40), "an unknown config");
     assert_eq!(code(json!({"topic": unique("x"), "config": {"retention.ms": "soon"}})), Some(40), "not a number");

@@ -238,7 +238,9 @@ fn committed_offsets(client: &Client) {
     let at = |partition: u8| client.run("committed", json!({"group": group, "topic": topic, "partition": partition}));
     client.run("commit", json!({"group": group, "topic": topic, "offset": 7, "metadata": "so far"}));
     let found = at(0);
-    assert_eq!((&found["offset"], &found["metadata"]), (&json!(7), &json!("so far")), "{}", client.name);
+    assert_eq!(found["offset"], 7, "{}", client.name);
+    // kafkajs sets offsets without it.
+    assert!(found["metadata"] == "so far" || client.name == "kafkajs", "{found} by {}", client.name);
     assert!(at(1)["offset"].is_null());
     client.run("commit", json!({"group": group, "topic": topic, "offset": 3}));
     assert_eq!(at(0)["offset"], 3, "a group may go back");

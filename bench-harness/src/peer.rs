@@ -1,0 +1,379 @@
+//! A small Kafka client for trials: one connection, a few requests in their last non-flexible versions, bytes laid out here by
+//! hand. It shares no code with the broker's codec, so that one mistake cannot hide in both. Not a client for use: no
+//! metadata, no retries, no compression.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Largest answer taken, bytes: what a trial asks for is far below it.
+const LARGEST: usize = 64 << 20;
+
+/// An open connection. Requests may be sent ahead of answers, which come in the order of the requests.
+#[derive(Debug)]
+pub struct Peer {
+    stream: TcpStream,
+    sent: i32,
+    received: i32,
+}
+
+/// Writes Kafka's primitive types to the end of a vector.
+#[derive(Debug, Default)]
+struct Body(Vec<u8>);
+
+impl Body {
+    fn i8(mut self, v: i8) -> Self {
+        self.0.extend(v.to_be_bytes());
+        self
+    }
+
+    fn i16(mut self, v: i16) -> Self {
+        self.0.extend(v.to_be_bytes());
+        self
+    }
+
+    fn i32(mut self, v: i32) -> Self {
+        self.0.extend(v.to_be_bytes());
+        self
+    }
+
+    fn i64(mut self, v: i64) -> Self {
+        self.0.extend(v.to_be_bytes());
+        self
+    }
+
+    fn text(self, v: &str) -> Self {
+        let mut body = self.i16(i16::try_from(v.len()).expect("a short name"));
+        body.0.extend(v.as_bytes());
+        body
+    }
+
+    fn bytes(self, v: &[u8]) -> Self {
+        let mut body = self.i32(i32::try_from(v.len()).expect("a batch under 2 GiB"));
+        body.0.extend(v);
+        body
+    }
+
+    /// One topic with one partition, as most requests have it.
+    fn place(self, topic: &str, partition: i32) -> Self {
+        self.i32(1).text(topic).i32(1).i32(partition)
+    }
+}
+
+/// Reads Kafka's primitive types; past the end everything is an error.
+#[derive(Debug)]
+struct Answer<'a>(&'a [u8]);
+
+fn nonsense(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_string())
+}
+
+impl<'a> Answer<'a> {
+    fn take(&mut self, n: usize) -> io::Result<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(n).ok_or_else(|| nonsense("an answer ends early"))?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        Ok(self.take(N)?.try_into().expect("N bytes were taken"))
+    }
+
+    fn i16(&mut self) -> io::Result<i16> {
+        self.array().map(i16::from_be_bytes)
+    }
+
+    fn i32(&mut self) -> io::Result<i32> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    fn i64(&mut self) -> io::Result<i64> {
+        self.array().map(i64::from_be_bytes)
+    }
+
+    fn text(&mut self) -> io::Result<&'a [u8]> {
+        let len = self.i16()?;
+        self.take(usize::try_from(len).unwrap_or(0))
+    }
+
+    fn bytes(&mut self) -> io::Result<&'a [u8]> {
+        let len = self.i32()?;
+        self.take(usize::try_from(len).unwrap_or(0))
+    }
+
+    /// A zigzag varint of at most ten bytes.
+    fn varint(&mut self) -> io::Result<i64> {
+        let mut value = 0u64;
+        for shift in (0..70).step_by(7) {
+            let byte = self.take(1)?[0];
+            value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+            if byte & 0x80 == 0 {
+                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
+            }
+        }
+        Err(nonsense("a varint without an end"))
+    }
+
+    /// Skips to the one partition of an answer that has one topic and one partition.
+    fn place(&mut self) -> io::Result<i32> {
+        let topics = self.i32()?;
+        self.text()?;
+        let partitions = self.i32()?;
+        if (topics, partitions) != (1, 1) {
+            return Err(nonsense("an answer about something else"));
+        }
+        self.i32()
+    }
+}
+
+/// An error code other than none, as an error that names it.
+fn checked(code: i16, what: &str) -> io::Result<()> {
+    if code == 0 { Ok(()) } else { Err(io::Error::other(format!("{what}: error code {code}"))) }
+}
+
+/// Who writes a batch: what makes it idempotent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Producer {
+    /// Producer id, or -1 for none.
+    pub id: i64,
+    /// Producer epoch, or -1 for none.
+    pub epoch: i16,
+}
+
+/// A record as it was read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its offset in the partition.
+    pub offset: i64,
+    /// Its value; null counts as empty.
+    pub value: Vec<u8>,
+}
+
+/// What a fetch brought.
+#[derive(Debug)]
+pub struct Fetched {
+    /// First offset that is not yet to be read.
+    pub high_watermark: i64,
+    /// Records from the offset asked for on.
+    pub records: Vec<Stored>,
+}
+
+fn put_varint(out: &mut Vec<u8>, v: i64) {
+    let mut left = ((v << 1) ^ (v >> 63)) as u64;
+    while left >= 0x80 {
+        out.push((left as u8 & 0x7f) | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
+}
+
+/// A record batch, version 2, uncompressed, with the time of now. `sequence` is of its first record, -1 without idempotence.
+pub fn batch(producer: Producer, sequence: i32, values: &[Vec<u8>]) -> Vec<u8> {
+    let count = i32::try_from(values.len()).expect("a small batch");
+    let mut records = Vec::new();
+    for (delta, value) in (0i64..).zip(values) {
+        let mut record = vec![0, 0];
+        put_varint(&mut record, delta);
+        put_varint(&mut record, -1);
+        put_varint(&mut record, value.len() as i64);
+        record.extend(value);
+        record.push(0);
+        put_varint(&mut records, record.len() as i64);
+        records.extend(record);
+    }
+    // From the attributes on, which is what the checksum covers: attributes, last delta, two times, producer, count.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis();
+    let now = i64::try_from(now).expect("milliseconds fit");
+    let covered = Body::default().i16(0).i32(count - 1).i64(now).i64(now);
+    let mut covered = covered.i64(producer.id).i16(producer.epoch).i32(sequence).i32(count).0;
+    covered.extend(records);
+    let crc = crc32c::crc32c(&covered);
+    let length = i32::try_from(covered.len() + 9).expect("a small batch");
+    let mut out = Body::default().i64(0).i32(length).i32(-1).i8(2).0;
+    out.extend(crc.to_be_bytes());
+    out.extend(covered);
+    out
+}
+
+/// Takes batches apart, checksums included. A batch cut at the end, as a fetch may bring it, ends the list.
+fn records_of(mut rest: Answer, from: i64) -> io::Result<Vec<Stored>> {
+    let mut found = Vec::new();
+    while rest.0.len() >= 12 {
+        let base = rest.i64()?;
+        let length = usize::try_from(rest.i32()?).map_err(|_| nonsense("a batch of negative length"))?;
+        let Ok(body) = rest.take(length) else { break };
+        let mut body = Answer(body);
+        let (_epoch, magic) = (body.i32()?, body.take(1)?[0]);
+        let crc = u32::from_be_bytes(body.array()?);
+        if magic != 2 || crc != crc32c::crc32c(body.0) {
+            return Err(nonsense(&format!("the batch at offset {base} is damaged")));
+        }
+        let (attributes, _last) = (body.i16()?, body.i32()?);
+        if attributes & 0x27 != 0 {
+            return Err(nonsense("a batch that no trial wrote: compressed, or a control batch"));
+        }
+        body.take(8 + 8 + 8 + 2 + 4)?;
+        for _ in 0..body.i32()? {
+            let len = usize::try_from(body.varint()?).map_err(|_| nonsense("a record of negative length"))?;
+            let mut record = Answer(body.take(len)?);
+            record.take(1)?;
+            record.varint()?;
+            let offset = base + record.varint()?;
+            let key = record.varint()?;
+            record.take(usize::try_from(key).unwrap_or(0))?;
+            let len = record.varint()?;
+            let value = record.take(usize::try_from(len).unwrap_or(0))?.to_vec();
+            if offset >= from {
+                found.push(Stored { offset, value });
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl Peer {
+    /// Connects. Waits at most ten seconds for any answer later on.
+    pub fn connect(addr: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(2))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(Self { stream, sent: 0, received: 0 })
+    }
+
+    fn send(&mut self, api: i16, version: i16, body: Body) -> io::Result<()> {
+        self.sent += 1;
+        let header = Body::default().i16(api).i16(version).i32(self.sent).text("trial").0;
+        let size = i32::try_from(header.len() + body.0.len()).expect("a request under 2 GiB");
+        let frame = [&size.to_be_bytes()[..], &header, &body.0].concat();
+        self.stream.write_all(&frame)
+    }
+
+    fn receive(&mut self) -> io::Result<Vec<u8>> {
+        let mut size = [0; 4];
+        self.stream.read_exact(&mut size)?;
+        let size = usize::try_from(i32::from_be_bytes(size)).unwrap_or(usize::MAX);
+        if !(4..=LARGEST).contains(&size) {
+            return Err(nonsense("an answer of that size"));
+        }
+        let mut answer = vec![0; size];
+        self.stream.read_exact(&mut answer)?;
+        self.received += 1;
+        if answer[..4] != self.received.to_be_bytes() {
+            return Err(nonsense("answers out of order"));
+        }
+        Ok(answer.split_off(4))
+    }
+
+    fn call(&mut self, api: i16, version: i16, body: Body) -> io::Result<Vec<u8>> {
+        self.send(api, version, body)?;
+        self.receive()
+    }
+
+    /// Creates a topic; one that exists is as good.
+    pub fn create_topic(&mut self, topic: &str, partitions: i32) -> io::Result<()> {
+        let body = Body::default().i32(1).text(topic).i32(partitions).i16(1).i32(0).i32(0).i32(30_000).i8(0);
+        let answer = self.call(19, 2, body)?;
+        let mut answer = Answer(&answer);
+        answer.take(8)?;
+        answer.text()?;
+        let code = answer.i16()?;
+        if code == 36 { Ok(()) } else { checked(code, "create topic") }
+    }
+
+    /// A producer id for an idempotent producer.
+    pub fn init_producer(&mut self) -> io::Result<Producer> {
+        let answer = self.call(22, 1, Body::default().i16(-1).i32(60_000))?;
+        let mut answer = Answer(&answer);
+        answer.i32()?;
+        checked(answer.i16()?, "init producer id")?;
+        Ok(Producer { id: answer.i64()?, epoch: answer.i16()? })
+    }
+
+    /// Sends one batch without waiting. `acks` is 1 or -1.
+    pub fn send_batch(&mut self, topic: &str, partition: i32, acks: i16, batch: &[u8]) -> io::Result<()> {
+        let body = Body::default().i16(-1).i16(acks).i32(30_000).place(topic, partition).bytes(batch);
+        self.send(0, 7, body)
+    }
+
+    /// Waits for the answer to the oldest batch: the offset of its first record, or Kafka's error code.
+    pub fn receive_batch(&mut self) -> io::Result<Result<i64, i16>> {
+        let answer = self.receive()?;
+        let mut answer = Answer(&answer);
+        answer.place()?;
+        let (code, offset) = (answer.i16()?, answer.i64()?);
+        Ok(if code == 0 { Ok(offset) } else { Err(code) })
+    }
+
+    /// Reads from `offset` on, at most about a mebibyte, without waiting for more to come.
+    pub fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> io::Result<Fetched> {
+        let body = Body::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(0);
+        let answer = self.call(1, 4, body.place(topic, partition).i64(offset).i32(1 << 20))?;
+        let mut answer = Answer(&answer);
+        answer.i32()?;
+        answer.place()?;
+        checked(answer.i16()?, "fetch")?;
+        let high_watermark = answer.i64()?;
+        answer.i64()?;
+        let aborted = answer.i32()?;
+        answer.take(usize::try_from(aborted).unwrap_or(0) * 16)?;
+        Ok(Fetched { high_watermark, records: records_of(Answer(answer.bytes()?), offset)? })
+    }
+
+    /// Makes the broker ready to be asked about `group`.
+    pub fn find_coordinator(&mut self, group: &str) -> io::Result<()> {
+        let answer = self.call(10, 1, Body::default().text(group).i8(0))?;
+        let mut answer = Answer(&answer);
+        answer.i32()?;
+        checked(answer.i16()?, "find coordinator")
+    }
+
+    /// Commits `offset` for a group without members.
+    pub fn commit(&mut self, group: &str, topic: &str, partition: i32, offset: i64) -> io::Result<()> {
+        let body = Body::default().text(group).i32(-1).text("").i64(-1).place(topic, partition).i64(offset).i16(-1);
+        let answer = self.call(8, 2, body)?;
+        let mut answer = Answer(&answer);
+        answer.place()?;
+        checked(answer.i16()?, "offset commit")
+    }
+
+    /// The offset a group committed, -1 for none.
+    pub fn committed(&mut self, group: &str, topic: &str, partition: i32) -> io::Result<i64> {
+        let answer = self.call(9, 1, Body::default().text(group).place(topic, partition))?;
+        let mut answer = Answer(&answer);
+        answer.place()?;
+        let offset = answer.i64()?;
+        answer.text()?;
+        checked(answer.i16()?, "offset fetch")?;
+        Ok(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_taken_apart_as_it_was_made() {
+        let values: Vec<Vec<u8>> = [0usize, 1, 63, 64, 300, 20_000].iter().map(|n| vec![7; *n]).collect();
+        let mut bytes = batch(Producer { id: 5, epoch: 0 }, 10, &values);
+        bytes[..8].copy_from_slice(&100i64.to_be_bytes());
+        let found = records_of(Answer(&bytes), 102).unwrap();
+        let wanted: Vec<Stored> =
+            (102..).zip(&values[2..]).map(|(offset, v)| Stored { offset, value: v.clone() }).collect();
+        assert_eq!(found, wanted);
+        let last = bytes.len() - 1;
+        assert!(records_of(Answer(&bytes[..last]), 0).unwrap().is_empty(), "a batch cut short is not read");
+        bytes[last] ^= 1;
+        assert!(records_of(Answer(&bytes), 0).is_err(), "a damaged one is told");
+    }
+
+    #[test]
+    fn varints_there_and_back() {
+        for v in [0, -1, 1, 63, 64, -65, 1 << 20, i64::MAX, i64::MIN] {
+            let mut out = Vec::new();
+            put_varint(&mut out, v);
+            assert_eq!(Answer(&out).varint().unwrap(), v);
+        }
+        assert!(Answer(&[0xff; 11]).varint().is_err());
+    }
+}
