@@ -127,6 +127,10 @@ pub struct Options {
     pub wrapper: Vec<String>,
     /// Environment of the broker beyond the test's own.
     pub env: Vec<(String, String)>,
+    /// Where the broker's directory is made; `target/tmp` unless told.
+    pub home: Option<PathBuf>,
+    /// The program; [`ringlog_binary`] unless told.
+    pub binary: Option<PathBuf>,
 }
 
 /// One broker process with its port and data directory. Lives on the test's thread; nothing is shared with the process.
@@ -163,10 +167,11 @@ impl Broker {
     pub fn prepare(name: &str, options: Options) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let dir = target_dir().join("tmp").join(format!("{name}-{}-{number}", std::process::id()));
+        let home = options.home.clone().unwrap_or_else(|| target_dir().join("tmp"));
+        let dir = home.join(format!("{name}-{}-{number}", std::process::id()));
         // A process id comes round again: what an earlier run left under this name is not ours to start on.
         let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).expect("target/tmp is writable");
+        fs::create_dir_all(&dir).expect("the home directory is writable");
         Self { options, dir, port: free_port(), running: None, kept: false }
     }
 
@@ -193,7 +198,8 @@ impl Broker {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
         let errors = log.try_clone().expect("a log file");
         let mut words = self.options.wrapper.iter().map(String::as_str).collect::<Vec<_>>();
-        let binary = ringlog_binary().to_str().expect("a UTF-8 path");
+        let binary = self.options.binary.as_deref().unwrap_or_else(|| ringlog_binary());
+        let binary = binary.to_str().expect("a UTF-8 path");
         words.extend([binary, "start"]);
         let own = [format!("listeners=PLAINTEXT://{}", self.addr()), format!("log.dirs={}", self.data_dir().display())];
         for pair in own.iter().chain(&self.options.overrides) {
