@@ -1,6 +1,7 @@
 //! One core of Ringlog: the ring, the loop, the mail. Everything that touches the world is here, and only here.
 
 pub mod cli;
+pub mod core;
 pub mod io;
 pub mod api;
 pub mod mail;

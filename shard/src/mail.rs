@@ -6,6 +6,7 @@
 use crate::io::Accepted;
 use crate::io::memory::Span;
 use ringlog_engine::ErrorCode;
+use ringlog_engine::batch::BatchHeader;
 use ringlog_engine::metadata::Image;
 use ringlog_engine::types::{CoreId, PartitionKey};
 use std::sync::Arc;
@@ -28,17 +29,14 @@ pub struct ReplyTo {
     pub part: u32,
 }
 
-/// A batch for a partition of another core. The pieces keep the receive buffers alive until the answer is back.
+/// A checked batch for a partition of another core. The pieces are what follows its header, in the receive buffers.
 #[derive(Debug)]
 pub struct Append {
     pub reply: ReplyTo,
     pub key: PartitionKey,
     pub acks: i16,
-    pub version: i16,
-    /// The request's frame and where the batch lies in it.
+    pub header: BatchHeader,
     pub pieces: Vec<Span>,
-    pub start: u32,
-    pub len: u32,
 }
 
 /// How an append ended.
@@ -147,6 +145,10 @@ pub enum Mail {
     },
     ImageApplied {
         revision: u64,
+    },
+    /// A connection of that core is gone; told to the core that places new ones.
+    ConnectionClosed {
+        core: CoreId,
     },
     /// End cleanly: commit what was accepted, then leave the loop.
     Stop,

@@ -371,3 +371,13 @@ impl PartitionLog {
         Some(sealed)
     }
 }
+
+impl PartitionLog {
+    /// The leader epoch in force at an offset; -1 if none is known.
+    pub fn epoch_at(&self, offset: i64) -> i32 {
+        match self.epochs.partition_point(|(_, start)| *start <= offset) {
+            0 => -1,
+            n => self.epochs[n - 1].0,
+        }
+    }
+}

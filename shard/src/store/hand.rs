@@ -134,6 +134,8 @@ enum Step {
     Discard {
         base: i64,
     },
+    /// The next file of a deleted partition goes.
+    Erase,
     /// The directory had no room; tried again after a while.
     Wait {
         until: MonoMs,
@@ -195,6 +197,11 @@ impl Hand {
             Step::Zero { base, from, .. } | Step::ZeroSync { base, from, .. } if base == segment => Some(from),
             _ => None,
         }
+    }
+
+    /// Segments whose files are still to go.
+    pub fn dead_bases(&self) -> impl Iterator<Item = i64> + '_ {
+        self.dead.iter().map(|d| d.base)
     }
 
     /// Recovery found the folder.
@@ -303,6 +310,9 @@ impl Store {
         if !p.hand.idle() || self.dirs[p.dir as usize].latched.is_some() {
             return;
         }
+        if p.erase.is_some() {
+            return self.erase(io, part);
+        }
         let lap = self.dirs[p.dir as usize].committer.lap;
         if p.hand.bury {
             self.bury(part, now);
@@ -376,6 +386,7 @@ impl Store {
             }
             Step::WriteIndex { base, file } => self.write_index(io, part, base, file),
             Step::Discard { base } => self.discard(io, part, base),
+            Step::Erase => unreachable!("begun by `erase`"),
             Step::SyncDir { .. } => {
                 io.file(token, FileOp::SyncDir { path: files::c_path(&files::partition_dir(root, &topic, key)) });
             }
@@ -446,6 +457,9 @@ impl Store {
         if self.dirs[dir as usize].latched.is_some() {
             return;
         }
+        if p.erase.is_some() {
+            return self.take_step(io, part, now);
+        }
         if result < 0 {
             return self.failed(part, step, -result, now);
         }
@@ -473,7 +487,7 @@ impl Store {
                 return Some(Step::Open { base });
             }
             Step::OpenIndex { base } => return Some(Step::WriteIndex { base, file: FileId(result) }),
-            Step::WriteIndex { .. } => {}
+            Step::WriteIndex { .. } | Step::Erase => {}
             Step::Discard { .. } => {
                 let dead = p.hand.dead.pop_front().expect("it was being discarded");
                 self.dirs[dir as usize].recycled.files.extend(dead.recycle.map(|number| (number, dead.blocks)));
@@ -585,9 +599,19 @@ impl Store {
 
     /// Wakes partitions that waited for room.
     pub fn retry_waiting(&mut self, now: Now) {
-        let due = self.waiting.iter().position(|(_, at)| *at > now.mono).unwrap_or(self.waiting.len());
-        for (part, _) in self.waiting.drain(..due) {
-            self.hands.push_back(part);
+        let mut k = 0;
+        while k < self.waiting.len() {
+            if self.waiting[k].1 > now.mono {
+                k += 1;
+                continue;
+            }
+            let (part, _) = self.waiting.swap_remove(k);
+            if let Some(p) = self.get_mut(part)
+                && !p.hand.queued
+            {
+                p.hand.queued = true;
+                self.hands.push_back(part);
+            }
         }
     }
 
@@ -625,6 +649,30 @@ impl Store {
         }
         let (dir, after) = (p.dir, p.journal_lap);
         self.let_go(dir, before, after);
+    }
+
+    /// Removes what is left of a deleted partition, file by file; then its place is free.
+    fn erase(&mut self, io: &mut impl Io, part: PartIdx) {
+        let p = self.partitions[part.0 as usize].as_mut().expect("it takes its own step");
+        if p.files.iter().any(|f| f.in_flight > 0) || !p.cold.idle() {
+            self.waiting.push((part, MonoMs(0)));
+            return;
+        }
+        let open = p.files.drain(..).filter_map(|f| f.file).collect::<Vec<_>>();
+        for file in open.into_iter().chain(p.cold.files()) {
+            io.file(Purpose::Forgotten.token(), FileOp::Close { file });
+        }
+        match p.erase.as_mut().and_then(Vec::pop) {
+            Some(path) => {
+                p.hand.step = Step::Erase;
+                self.steps += 1;
+                io.file(Purpose::Hand { part }.token(), FileOp::Remove { path });
+            }
+            None => {
+                self.partitions[part.0 as usize] = None;
+                self.free.push(part.0);
+            }
+        }
     }
 
     /// Lets a dead segment's file go: its blocks are kept for a new segment, or it is removed.

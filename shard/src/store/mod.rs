@@ -23,6 +23,7 @@ use ringlog_engine::producer::Check;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{MonoMs, Now, PartitionKey};
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::CString;
 use std::path::PathBuf;
 use tail::Tail;
 
@@ -87,6 +88,8 @@ pub enum AckTo {
     Remote { reply: ReplyTo, pieces: Vec<Span> },
     /// A group coordinator of this core.
     Group { partition: i32, append: u64 },
+    /// A DeleteRecords that this core carries out: which, and which partition of it.
+    Deleted { job: u64, part: u32 },
     /// The controller, on core 0.
     Control { append: u64 },
 }
@@ -103,6 +106,8 @@ pub struct Waiter {
 pub enum Ring {
     Local(SlotAddr),
     Remote(ReplyTo),
+    /// A question about offsets by time that waits for the disk.
+    Question(u64),
 }
 
 /// What a topic's settings mean to its partitions' store.
@@ -141,6 +146,8 @@ pub struct Partition {
     trimmed: bool,
     /// Fetches to wake.
     rings: Vec<Ring>,
+    /// The partition was deleted: what is still to be removed, files first.
+    erase: Option<Vec<CString>>,
 }
 
 /// Sizes and limits the store works with; from the broker's configuration.
@@ -256,7 +263,7 @@ impl Store {
         leader_epoch: i32,
         config: StoreConfig,
         log: PartitionLog,
-        unfinished: VecDeque<SegmentFile>,
+        has_folder: bool,
     ) -> PartIdx {
         let key = log.key;
         let (committed, committed_offset) = (log.end(), log.next_offset());
@@ -268,8 +275,8 @@ impl Store {
             config,
             log,
             tail: Tail::default(),
-            files: unfinished,
-            hand: Hand::default(),
+            files: VecDeque::new(),
+            hand: if has_folder { Hand::with_dir() } else { Hand::default() },
             cold: ColdReads::default(),
             committed,
             committed_offset,
@@ -278,6 +285,7 @@ impl Store {
             journal_lap: None,
             trimmed: false,
             rings: Vec::new(),
+            erase: None,
         };
         let part = match self.free.pop() {
             Some(slot) => {
@@ -291,6 +299,40 @@ impl Store {
         };
         assert!(self.by_key.insert(key, part).is_none(), "{key} was added twice");
         part
+    }
+
+    /// Drops a deleted partition: said in the next commit; its files go when nothing is under way on them.
+    pub fn remove(&mut self, part: PartIdx) {
+        let Some(p) = self.partitions[part.0 as usize].as_mut() else { return };
+        let (key, dir) = (p.key, p.dir);
+        self.by_key.remove(&key);
+        self.rung.append(&mut p.rings);
+        p.tail.clear();
+        p.erase = Some(erase_list(&self.dirs[dir as usize].path, p));
+        let held = p.journal_lap.take();
+        if !p.hand.queued {
+            p.hand.queued = true;
+            self.hands.push_back(part);
+        }
+        let committer = &mut self.dirs[dir as usize].committer;
+        committer.open.parts.retain(|other| *other != part);
+        committer.open.dropped.push(key);
+        self.let_go(dir, held, None);
+    }
+
+    /// Closes the active segment, so that what is before can be dropped.
+    pub fn roll(&mut self, part: PartIdx, now: Now) {
+        if let Some(p) = self.get_mut(part) {
+            p.log.roll(now.wall);
+        }
+    }
+
+    /// Moves the log start of an internal partition; what is before goes.
+    pub fn drop_before(&mut self, part: PartIdx, offset: i64) {
+        let moved = self.get_mut(part).is_some_and(|p| p.log.set_log_start(offset).is_ok());
+        if moved {
+            self.note_trim(part);
+        }
     }
 
     /// True if a batch of so many bytes can be taken now without touching the memory kept for commits.
@@ -453,6 +495,18 @@ impl Store {
         }
     }
 
+    /// Forgets producers that were idle for too long.
+    pub fn expire_producers(&mut self, now: Now, expiration_ms: i64) {
+        for partition in self.partitions.iter_mut().flatten() {
+            partition.log.producers.expire(now.wall, expiration_ms);
+        }
+    }
+
+    /// When partitions that wait for room or a delay are to be looked at again.
+    pub fn next_deadline(&self) -> Option<MonoMs> {
+        self.waiting.iter().map(|(_, at)| *at).min()
+    }
+
     pub fn all_latched(&self) -> bool {
         self.dirs.iter().all(|d| d.latched.is_some())
     }
@@ -467,6 +521,19 @@ impl Store {
             self.spare_spans.push(spans);
         }
     }
+}
+
+/// Everything of a partition on disk, in the order it can be removed: its files, its folder, its topic's folder if empty.
+fn erase_list(dir: &std::path::Path, p: &Partition) -> Vec<CString> {
+    let mut list = vec![
+        files::c_path(&files::topic_dir(dir, &p.topic)),
+        files::c_path(&files::partition_dir(dir, &p.topic, p.key)),
+    ];
+    for base in p.log.segments().map(|s| s.base).chain(p.hand.dead_bases()) {
+        list.push(files::c_path(&files::segment(dir, &p.topic, p.key, base)));
+        list.push(files::c_path(&files::index(dir, &p.topic, p.key, base)));
+    }
+    list
 }
 
 enum Placed {

@@ -128,6 +128,20 @@ enum Look {
     Failed,
 }
 
+/// What is at a place of a log.
+#[derive(Debug)]
+pub enum BatchAt {
+    Here {
+        header: BatchHeader,
+        spans: Vec<Span>,
+    },
+    /// On its way from the disk: ask again when the partition rings.
+    Pending,
+    Failed,
+    /// The end of the segment, or of what may be seen.
+    End,
+}
+
 /// A question to a partition's log.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadAt {
@@ -262,6 +276,47 @@ impl Store {
         }
         self.fetch_cold(io, part, at.segment, block, need + BLOCK);
         Look::Pending
+    }
+
+    /// The whole batch at a place, among what consumers may see.
+    pub fn batch_at(&mut self, io: &mut impl Io, part: PartIdx, at: Place) -> BatchAt {
+        let Some(p) = self.get(part) else { return BatchAt::End };
+        let visible = p.log.visible_end();
+        let segment_len = p.log.segment(at.segment).map_or(0, |s| s.len);
+        let end = if visible.segment == at.segment { visible.position } else { segment_len };
+        if at.position >= end || visible.segment < at.segment {
+            return BatchAt::End;
+        }
+        let mut need = HEADER_LEN;
+        loop {
+            let look = self.look(io, part, at, need);
+            let p = self.get(part).expect("it was there");
+            let (header, cold) = match look {
+                Look::Memory => (p.tail.header(at), None),
+                Look::Cold(block, start) => {
+                    let from = (at.position - start) as usize;
+                    (block.bytes()[from..from + HEADER_LEN].try_into().expect("a header's length"), Some((block, from)))
+                }
+                Look::Pending => return BatchAt::Pending,
+                Look::Failed => return BatchAt::Failed,
+            };
+            let header = BatchHeader::parse(&header);
+            let len = header.total_len();
+            if header.magic != 2 || len < HEADER_LEN || len > (end - at.position) as usize {
+                return BatchAt::Failed;
+            }
+            match cold {
+                Some((block, from)) if from + len <= block.bytes().len() => {
+                    return BatchAt::Here { header, spans: vec![block.span(from, len)] };
+                }
+                Some(_) => need = len,
+                None => {
+                    let mut spans = Vec::new();
+                    p.tail.spans(at.segment, at.position, at.position + len as u32, &mut spans);
+                    return BatchAt::Here { header, spans };
+                }
+            }
+        }
     }
 
     /// Starts the read of a range, or the opening of its file.
@@ -456,12 +511,5 @@ impl Partition {
         self.log.set_index(base, index);
         self.cold.rebuild.retain(|b| *b != base);
         None
-    }
-}
-
-/// Reads the bytes of [from, to) of a segment that are in memory into one piece, for the controller's and coordinators' replay.
-pub fn copy_spans(spans: &[Span], out: &mut Vec<u8>) {
-    for span in spans {
-        out.extend_from_slice(span.bytes());
     }
 }

@@ -1,0 +1,230 @@
+//! A connection: bytes in, frames out of them, answers back in the order of the requests. On one core for its whole life.
+//!
+//! Produce and Fetch are pipelined: the next request starts while earlier ones wait for the disk. Any other request starts
+//! when everything before it is answered, and nothing starts while it runs, as if requests were served one by one.
+
+use crate::io::ConnId;
+use crate::io::memory::{BlockMut, BlockPool, Span};
+use crate::mail::SlotAddr;
+use ringlog_engine::types::MonoMs;
+use ringlog_net::frame::PREFIX;
+use ringlog_net::produce::ProducePatch;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// Leftovers below this many bytes are copied, so that a slow peer does not hold a receive buffer.
+const HOLD_MIN: usize = 16 << 10;
+/// Frames above this many bytes are gathered in blocks of their own instead of holding receive buffers.
+const HOLD_FRAME_MAX: usize = 256 << 10;
+/// Size of those blocks.
+const GATHER_BLOCK: usize = 1 << 20;
+
+/// What a request waits for.
+#[derive(Debug)]
+pub enum Work {
+    /// Nothing: the answer is in `out`.
+    Ready,
+    /// So many partitions whose appends are not settled.
+    Produce {
+        left: u32,
+    },
+    Fetch(Box<super::fetch::FetchSlot>),
+    Cold(Box<super::cold::ColdSlot>),
+}
+
+/// A request that was begun and not yet answered.
+#[derive(Debug)]
+pub struct Slot {
+    pub work: Work,
+    /// acks=0: nothing is sent.
+    pub silent: bool,
+    /// The answer's bytes, and the memory to send in between, at their positions.
+    pub out: Vec<u8>,
+    pub inserts: Vec<(usize, Vec<Span>)>,
+    /// Where the parts of a produce answer are that are known later.
+    pub patches: Vec<ProducePatch>,
+    /// Bytes of the request, counted against the connection's limit until it is answered.
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+pub struct Conn {
+    pub io: ConnId,
+    pub generation: u32,
+    pub peer: SocketAddr,
+    pub listener: u16,
+    /// Received and not yet taken as frames, in order.
+    received: VecDeque<Span>,
+    received_len: usize,
+    /// The block a small or large incomplete frame is gathered in.
+    gather: Option<BlockMut>,
+    /// A frame that waits for memory to be begun.
+    waiting: Option<(usize, Vec<Span>)>,
+    pub slots: VecDeque<Slot>,
+    /// Number of the request at the front of `slots`.
+    pub first_request: u64,
+    pub sending: bool,
+    pub closing: bool,
+    pub paused: bool,
+    /// The peer has sent its end: close when everything is answered.
+    pub ended: bool,
+    /// In the loop's list of connections with something to send or to go on with.
+    pub dirty: bool,
+    pub last_active: MonoMs,
+    /// Bytes of requests in `slots`.
+    pub in_flight: usize,
+    pub client_software: Option<Box<str>>,
+}
+
+/// No block to gather a frame in: receiving must stop until memory is free.
+#[derive(Debug)]
+pub struct NoMemory;
+
+impl Conn {
+    pub fn new(io: ConnId, generation: u32, peer: SocketAddr, listener: u16, now: MonoMs) -> Conn {
+        Conn {
+            io,
+            generation,
+            peer,
+            listener,
+            received: VecDeque::new(),
+            received_len: 0,
+            gather: None,
+            waiting: None,
+            slots: VecDeque::new(),
+            first_request: 0,
+            sending: false,
+            closing: false,
+            paused: false,
+            ended: false,
+            dirty: false,
+            last_active: now,
+            in_flight: 0,
+            client_software: None,
+        }
+    }
+
+    /// Bytes received and not begun.
+    pub fn backlog(&self) -> usize {
+        self.received_len
+    }
+
+    pub fn receive(&mut self, span: Span, pool: &mut BlockPool) -> Result<(), NoMemory> {
+        self.received_len += span.len();
+        if self.gather.is_some() { self.gather(&span, pool) } else { self.push(span) }
+    }
+
+    fn push(&mut self, span: Span) -> Result<(), NoMemory> {
+        self.received.push_back(span);
+        Ok(())
+    }
+
+    /// Copies into the block being filled, and into more if need be.
+    fn gather(&mut self, span: &Span, pool: &mut BlockPool) -> Result<(), NoMemory> {
+        let mut bytes = span.bytes();
+        while !bytes.is_empty() {
+            if self.gather.as_ref().is_none_or(|b| b.remaining() == 0) {
+                self.gather = Some(pool.take(GATHER_BLOCK).ok_or(NoMemory)?);
+            }
+            let block = self.gather.as_mut().expect("it was just made");
+            let (at, take) = (block.len(), block.remaining().min(bytes.len()));
+            block.append(&bytes[..take]);
+            let piece = block.span(at, take);
+            match self.received.back_mut() {
+                Some(last) if last.block.same(&piece.block) && (last.start + last.len) as usize == at => {
+                    last.len += take as u32
+                }
+                _ => self.received.push_back(piece),
+            }
+            bytes = &bytes[take..];
+        }
+        Ok(())
+    }
+
+    /// The first `N` bytes received, if they are there.
+    pub fn peek<const N: usize>(&self) -> Option<[u8; N]> {
+        if self.received_len < N {
+            return None;
+        }
+        let (mut out, mut filled) = ([0; N], 0);
+        for span in &self.received {
+            let take = span.len().min(N - filled);
+            out[filled..filled + take].copy_from_slice(&span.bytes()[..take]);
+            filled += take;
+            if filled == N {
+                break;
+            }
+        }
+        Some(out)
+    }
+
+    /// Takes a whole frame, without its prefix, if it is there; `len` as the prefix says.
+    pub fn take_frame(&mut self, len: usize, pieces: &mut Vec<Span>) -> bool {
+        if self.received_len < PREFIX + len {
+            return false;
+        }
+        self.received_len -= PREFIX + len;
+        let (mut skip, mut left) = (PREFIX, len);
+        while skip + left > 0 {
+            let first = self.received.front_mut().expect("the length counts what is there");
+            let drop = skip.min(first.len());
+            let take = left.min(first.len() - drop);
+            if take > 0 {
+                pieces.push(first.slice(drop, take));
+            }
+            (skip, left) = (skip - drop, left - take);
+            if drop + take == first.len() {
+                self.received.pop_front();
+            } else {
+                first.start += (drop + take) as u32;
+                first.len -= (drop + take) as u32;
+            }
+        }
+        if self.received.is_empty() {
+            self.gather = None;
+        }
+        true
+    }
+
+    /// Puts a frame back that could not be begun: it will be taken again.
+    pub fn put_back(&mut self, len: usize, pieces: Vec<Span>) {
+        self.waiting = Some((len, pieces));
+    }
+
+    /// A frame that was put back.
+    pub fn take_waiting(&mut self) -> Option<(usize, Vec<Span>)> {
+        self.waiting.take()
+    }
+
+    /// Lets go of receive buffers that an incomplete frame would hold for long: small leftovers and very large frames.
+    pub fn settle(&mut self, pool: &mut BlockPool) -> Result<(), NoMemory> {
+        if self.received_len == 0 || self.gather.is_some() {
+            return Ok(());
+        }
+        let frame = self.peek::<PREFIX>().map_or(PREFIX, |p| PREFIX + u32::from_be_bytes(p) as usize);
+        let small = self.received_len < HOLD_MIN;
+        if (!small && frame <= HOLD_FRAME_MAX) || self.received_len >= frame {
+            return Ok(());
+        }
+        let size = if frame <= HOLD_FRAME_MAX { frame } else { GATHER_BLOCK };
+        self.gather = Some(pool.take(size).ok_or(NoMemory)?);
+        for _ in 0..self.received.len() {
+            let span = self.received.pop_front().expect("it was counted");
+            self.gather(&span, pool)?;
+        }
+        Ok(())
+    }
+
+    pub fn slot(&mut self, request: u64) -> Option<&mut Slot> {
+        let at = request.checked_sub(self.first_request)?;
+        self.slots.get_mut(usize::try_from(at).ok()?)
+    }
+
+    pub fn addr(&self, conn: u32, request: u64) -> SlotAddr {
+        SlotAddr { conn, generation: self.generation, request }
+    }
+
+    pub fn next_request(&self) -> u64 {
+        self.first_request + self.slots.len() as u64
+    }
+}

@@ -1,0 +1,793 @@
+//! One core: its connections, its partitions, its mail, and the loop that turns them. Nothing here blocks.
+//!
+//! One turn: wait; read the clock once; completions; mail; time; what was settled; commit; answer. What a turn gathered is
+//! committed together, which is the group commit. The same code runs on every core; core 0 also keeps the metadata.
+
+pub mod cold;
+pub mod conn;
+pub mod control;
+pub mod fetch;
+pub mod groups;
+pub mod produce;
+pub mod questions;
+pub mod route;
+pub mod sessions;
+
+use crate::io::memory::{BlockMut, Span};
+use crate::io::queue::{Parked, Receiver, Sender};
+use crate::io::{Accepted, Done, Io, Wait};
+use crate::mail::{Mail, ReplyTo, SlotAddr};
+use crate::store::{AckTo, Purpose, Ring, Store, Waiter};
+use conn::{Conn, Slot, Work};
+use control::Control;
+use groups::Coordinators;
+use ringlog_engine::batch::Scratch;
+use ringlog_engine::config::BrokerConfig;
+use ringlog_engine::types::{CoreId, MonoMs, Now};
+use route::Routes;
+use sessions::Sessions;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+/// Requests begun and not answered on one connection.
+const SLOTS_MAX: usize = 64;
+/// Bytes of answers gathered into one send, and the block they are gathered in.
+const SEND_BYTES: usize = 4 << 20;
+const OUT_BLOCK: usize = 64 << 10;
+/// Mail taken from one core in one turn.
+const MAIL_PER_TURN: usize = 1024;
+/// Completions taken in one turn.
+const DONE_MAX: usize = 4096;
+/// How often connections are looked at for idleness, and memory and disks for their levels, ms.
+const HOUSEKEEPING_MS: u64 = 1000;
+
+/// How the cores of a node reach each other.
+pub struct Post {
+    /// By core; the own entry is unused.
+    pub to: Vec<Sender<Mail>>,
+    pub from: Vec<Receiver<Mail>>,
+    /// Which cores sleep.
+    pub parked: Arc<[Parked]>,
+    /// What did not fit in a queue, by core.
+    pub overflow: Vec<VecDeque<Mail>>,
+    /// Cores to wake at the end of the turn.
+    wake: Vec<bool>,
+}
+
+impl Post {
+    pub fn new(to: Vec<Sender<Mail>>, from: Vec<Receiver<Mail>>, parked: Arc<[Parked]>) -> Post {
+        let cores = to.len();
+        Post { to, from, parked, overflow: (0..cores).map(|_| VecDeque::new()).collect(), wake: vec![false; cores] }
+    }
+
+    pub fn send(&mut self, core: CoreId, mail: Mail) {
+        let k = core.0 as usize;
+        self.wake[k] = true;
+        if !self.overflow[k].is_empty() {
+            return self.overflow[k].push_back(mail);
+        }
+        if let Err(mail) = self.to[k].push(mail) {
+            self.overflow[k].push_back(mail);
+        }
+    }
+
+    /// Moves what did not fit, and wakes the cores that sleep on new mail.
+    fn flush(&mut self, io: &mut impl Io) {
+        for k in 0..self.to.len() {
+            while let Some(mail) = self.overflow[k].pop_front() {
+                if let Err(mail) = self.to[k].push(mail) {
+                    self.overflow[k].push_front(mail);
+                    self.wake[k] = true;
+                    break;
+                }
+            }
+            if std::mem::take(&mut self.wake[k]) && self.parked[k].must_wake() {
+                io.wake(CoreId(k as u16));
+            }
+        }
+    }
+
+    fn waiting(&mut self) -> bool {
+        self.from.iter_mut().any(|r| !r.is_empty()) || self.overflow.iter().any(|o| !o.is_empty())
+    }
+}
+
+/// What a core is started with.
+pub struct Setup {
+    pub core: CoreId,
+    pub cores: u16,
+    pub config: Arc<BrokerConfig>,
+    /// By listener: what its clients are told to connect to.
+    pub advertised: Vec<(String, u16)>,
+    pub dirs: Vec<crate::api::DirInfo>,
+    pub seed: u64,
+}
+
+/// When something is due.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Due {
+    /// A parked fetch answers with what there is.
+    Fetch(SlotAddr),
+    Retention,
+    Housekeeping,
+    Accept(u16),
+}
+
+pub struct Shard<I: Io> {
+    pub io: I,
+    pub setup: Setup,
+    /// With the dynamic settings of the image.
+    pub config: Arc<BrokerConfig>,
+    pub now: Now,
+    pub store: Store,
+    pub routes: Routes,
+    pub post: Post,
+    conns: Vec<Option<Conn>>,
+    free_conns: Vec<u32>,
+    generation: u32,
+    /// `Io`'s connection to ours.
+    by_io: std::collections::BTreeMap<crate::io::ConnId, u32>,
+    dirty: Vec<u32>,
+    /// Connections that wait for memory.
+    starved: Vec<u32>,
+    /// Appends from other cores that wait for memory, in order.
+    stalled: VecDeque<crate::mail::Append>,
+    due: BinaryHeap<Reverse<(MonoMs, Due)>>,
+    sessions: Sessions,
+    waiting: questions::Waiting,
+    pub groups: Coordinators,
+    pub control: Option<Control>,
+    scratch: Scratch,
+    out: Option<BlockMut>,
+    done: Vec<Done>,
+    spare_out: Vec<Vec<u8>>,
+    spare_inserts: Vec<Vec<(usize, Vec<Span>)>>,
+    spare_patches: Vec<Vec<ringlog_net::produce::ProducePatch>>,
+    spare_fetch: Vec<Box<fetch::FetchSlot>>,
+    /// Connections by core, on the core that accepts.
+    placed: Vec<u32>,
+    random: u64,
+    stopping: bool,
+    pub turns: u64,
+}
+
+impl<I: Io> Shard<I> {
+    pub fn new(
+        io: I,
+        setup: Setup,
+        store: Store,
+        routes: Routes,
+        post: Post,
+        groups: Coordinators,
+        control: Option<Control>,
+    ) -> Self {
+        let config = Arc::new(setup.config.with_dynamic(
+            routes.image.broker_defaults(),
+            routes.image.broker_configs(setup.config.node_id).unwrap_or(&Default::default()),
+        ));
+        let now = io.now();
+        let mut shard = Shard {
+            io,
+            config,
+            now,
+            store,
+            routes,
+            post,
+            conns: Vec::new(),
+            free_conns: Vec::new(),
+            generation: 0,
+            by_io: Default::default(),
+            dirty: Vec::new(),
+            starved: Vec::new(),
+            stalled: VecDeque::new(),
+            due: BinaryHeap::new(),
+            sessions: Sessions::default(),
+            waiting: Default::default(),
+            groups,
+            control,
+            scratch: Scratch::default(),
+            out: None,
+            done: Vec::with_capacity(DONE_MAX),
+            spare_out: Vec::new(),
+            spare_inserts: Vec::new(),
+            spare_patches: Vec::new(),
+            spare_fetch: Vec::new(),
+            placed: vec![0; setup.cores as usize],
+            random: setup.seed | 1,
+            stopping: false,
+            turns: 0,
+            setup,
+        };
+        shard.due.push(Reverse((now.mono.after(shard.config.retention_check_ms), Due::Retention)));
+        shard.due.push(Reverse((now.mono.after(HOUSEKEEPING_MS), Due::Housekeeping)));
+        shard
+    }
+
+    /// Turns until told to stop.
+    pub fn run(&mut self) -> std::io::Result<()> {
+        while !self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn. True when the core has stopped.
+    pub fn turn(&mut self) -> std::io::Result<bool> {
+        let wait = self.wait();
+        let me = self.setup.core.0 as usize;
+        self.post.parked[me].park();
+        let wait = if self.post.waiting() { Wait::No } else { wait };
+        let mut done = std::mem::take(&mut self.done);
+        self.io.poll(wait, &mut done)?;
+        self.post.parked[me].unpark();
+        self.now = self.io.now();
+        self.turns += 1;
+        for d in done.drain(..) {
+            self.on_done(d);
+        }
+        self.done = done;
+        self.on_mail();
+        self.on_time();
+        self.settle();
+        self.resume_starved();
+        self.store.retry_waiting(self.now);
+        self.store.work(&mut self.io, self.now);
+        self.store.commit(&mut self.io);
+        self.settle();
+        self.answer();
+        self.post.flush(&mut self.io);
+        if self.store.all_latched() {
+            eprintln!("error: every log directory failed; the broker ends");
+            std::process::exit(1);
+        }
+        Ok(self.stopping && self.store.dirs.iter().all(|d| d.latched.is_some() || d.committer.idle()))
+    }
+
+    fn wait(&mut self) -> Wait {
+        if self.stopping || !self.starved.is_empty() || !self.stalled.is_empty() {
+            return Wait::Micros(1000);
+        }
+        let due = self.due.peek().map(|Reverse((at, _))| *at);
+        let next = [due, self.store.next_deadline(), self.groups.next_deadline()].into_iter().flatten().min();
+        match next {
+            None => Wait::Forever,
+            Some(at) => Wait::Micros(at.0.saturating_sub(self.io.now().mono.0).saturating_mul(1000)),
+        }
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Accepted(accepted) => self.place(accepted),
+            Done::AcceptFailed { listener, errno } => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                eprintln!("warning: accepting a connection failed ({error}); trying again in 100 ms");
+                self.due.push(Reverse((self.now.mono.after(100), Due::Accept(listener))));
+            }
+            Done::Received { conn, bytes } => self.on_received(conn, bytes),
+            Done::ReceiveFailed { conn, .. } => {
+                if let Some(k) = self.by_io.get(&conn).copied() {
+                    self.close(k);
+                }
+            }
+            Done::Sent { conn, pieces, result } => {
+                self.store.give_spans(pieces);
+                self.on_sent(conn, result);
+            }
+            Done::Closed { conn } => self.on_closed(conn),
+            Done::Written { token, spans, result } => {
+                self.store.give_spans(spans);
+                match Purpose::of(token) {
+                    Purpose::CommitWrite { dir, sequence } => {
+                        self.store.on_commit_write(&mut self.io, dir, sequence, result);
+                    }
+                    Purpose::Hand { part } => self.store.on_hand(&mut self.io, part, result, self.now),
+                    purpose => panic!("a write for {purpose:?}"),
+                }
+            }
+            Done::Synced { token, result } => match Purpose::of(token) {
+                Purpose::CommitSync { dir, sequence } => self.store.on_commit_sync(&mut self.io, dir, sequence, result),
+                Purpose::Hand { part } => self.store.on_hand(&mut self.io, part, result, self.now),
+                purpose => panic!("a flush for {purpose:?}"),
+            },
+            Done::Read { token, block, result } => match Purpose::of(token) {
+                Purpose::ColdRead { part } => self.store.on_cold_read(&mut self.io, part, block, result),
+                purpose => panic!("a read for {purpose:?}"),
+            },
+            Done::File { token, result } => match Purpose::of(token) {
+                Purpose::Hand { part } => self.store.on_hand(&mut self.io, part, result, self.now),
+                Purpose::ColdRead { part } => self.store.on_cold_file(&mut self.io, part, result),
+                Purpose::Forgotten => {}
+                purpose => panic!("a file operation for {purpose:?}"),
+            },
+            Done::Woken => {}
+        }
+    }
+
+    fn on_mail(&mut self) {
+        for k in 0..self.post.from.len() {
+            for _ in 0..MAIL_PER_TURN {
+                let Some(mail) = self.post.from[k].pop() else { break };
+                self.on_letter(mail);
+            }
+        }
+    }
+
+    fn on_letter(&mut self, mail: Mail) {
+        match mail {
+            Mail::Connection(accepted) => self.serve(accepted),
+            Mail::Append(append) => self.on_remote_append(append),
+            Mail::Appended { reply, outcome, pieces } => {
+                self.store.give_spans(pieces);
+                self.on_appended(reply.slot, reply.part, &outcome);
+            }
+            Mail::Read(read) => self.on_remote_read(read),
+            Mail::ReadAnswer { reply, answer } => self.on_read_answer(reply.slot, reply.part, answer),
+            Mail::Ring { reply } => self.on_ring(reply.slot),
+            Mail::Return { spans } => self.store.give_spans(spans),
+            Mail::Ask { reply, question } => self.on_question(reply, *question),
+            Mail::Answer { reply, answer } => self.on_answer(reply.slot, reply.part, *answer),
+            Mail::Image { image, from } => {
+                let revision = image.revision();
+                self.apply_image(image);
+                self.post.send(from, Mail::ImageApplied { revision });
+            }
+            Mail::ConnectionClosed { core } => {
+                let placed = &mut self.placed[core.0 as usize];
+                *placed = placed.saturating_sub(1);
+            }
+            Mail::ImageApplied { revision } => self.on_image_applied(revision),
+            Mail::Stop => self.stopping = true,
+        }
+    }
+
+    fn on_time(&mut self) {
+        while let Some(Reverse((at, due))) = self.due.peek().copied() {
+            if at > self.now.mono {
+                break;
+            }
+            self.due.pop();
+            match due {
+                Due::Fetch(slot) => self.on_fetch_deadline(slot),
+                Due::Retention => {
+                    self.store.retain(self.now, &mut self.io);
+                    let config = &self.config;
+                    self.store.expire_producers(self.now, config.producer_ids.expiration_ms as i64);
+                    self.due.push(Reverse((self.now.mono.after(config.retention_check_ms.max(10)), Due::Retention)));
+                }
+                Due::Housekeeping => {
+                    self.reap_idle();
+                    self.due.push(Reverse((self.now.mono.after(HOUSEKEEPING_MS), Due::Housekeeping)));
+                }
+                Due::Accept(listener) => self.io.accept(listener),
+            }
+        }
+        self.groups_on_time();
+    }
+
+    /// Tells everyone whose append was settled and wakes fetches, until nothing follows from it any more.
+    fn settle(&mut self) {
+        while !self.store.settled.is_empty() || !self.store.rung.is_empty() {
+            let mut settled = std::mem::take(&mut self.store.settled);
+            for Waiter { to, outcome } in settled.drain(..) {
+                match to {
+                    AckTo::Slot { slot, part } => self.on_appended(slot, part, &outcome),
+                    AckTo::Remote { reply, pieces } => {
+                        self.post.send(reply.core, Mail::Appended { reply, outcome, pieces });
+                    }
+                    AckTo::Group { partition, append } => self.on_group_appended(partition, append, outcome.error),
+                    AckTo::Control { append } => self.on_control_appended(append, outcome.error),
+                    AckTo::Deleted { job, part } => self.on_records_deleted(job, part, &outcome),
+                }
+            }
+            if self.store.settled.is_empty() {
+                self.store.settled = settled;
+            }
+            let mut rung = std::mem::take(&mut self.store.rung);
+            for ring in rung.drain(..) {
+                match ring {
+                    Ring::Local(slot) => self.on_ring(slot),
+                    Ring::Remote(reply) => self.post.send(reply.core, Mail::Ring { reply }),
+                    Ring::Question(id) => self.on_question_rung(id),
+                }
+            }
+            if self.store.rung.is_empty() {
+                self.store.rung = rung;
+            }
+        }
+    }
+
+    /// Gives a new connection to the core with the fewest.
+    fn place(&mut self, accepted: Accepted) {
+        let least = (0..self.placed.len()).min_by_key(|k| self.placed[*k]).expect("there is a core");
+        self.placed[least] += 1;
+        if least == self.setup.core.0 as usize {
+            self.serve(accepted);
+        } else {
+            self.post.send(CoreId(least as u16), Mail::Connection(accepted));
+        }
+    }
+
+    fn serve(&mut self, accepted: Accepted) {
+        let open = self.by_io.len() as u32 * u32::from(self.setup.cores);
+        let limits = &self.config.limits;
+        let same_ip = self.conns.iter().flatten().filter(|c| c.peer.ip() == accepted.peer.ip()).count() as u32;
+        if open >= limits.connections || same_ip * u32::from(self.setup.cores) >= limits.connections_per_ip {
+            return drop(accepted);
+        }
+        let (peer, listener) = (accepted.peer, accepted.listener);
+        let io = self.io.adopt(accepted);
+        self.generation = self.generation.wrapping_add(1);
+        let conn = Conn::new(io, self.generation, peer, listener, self.now.mono);
+        let k = match self.free_conns.pop() {
+            Some(k) => {
+                self.conns[k as usize] = Some(conn);
+                k
+            }
+            None => {
+                self.conns.push(Some(conn));
+                self.conns.len() as u32 - 1
+            }
+        };
+        self.by_io.insert(io, k);
+        self.io.receive(io);
+    }
+
+    fn on_received(&mut self, io: crate::io::ConnId, bytes: Span) {
+        let Some(k) = self.by_io.get(&io).copied() else { return };
+        let conn = self.conns[k as usize].as_mut().expect("it is known");
+        conn.last_active = self.now.mono;
+        if conn.closing {
+            return;
+        }
+        if bytes.is_empty() {
+            conn.ended = true;
+            return self.mark(k);
+        }
+        if conn.receive(bytes, &mut self.store.pool).is_err() {
+            eprintln!("warning: {}: closed: no memory to receive its request; see ringlog.memory.bytes", conn.peer);
+            return self.close(k);
+        }
+        self.proceed(k);
+    }
+
+    /// Begins whatever requests of a connection can begin.
+    fn proceed(&mut self, k: u32) {
+        loop {
+            let Some(conn) = self.conns[k as usize].as_mut().filter(|c| !c.closing) else { return };
+            if let Some((len, pieces)) = conn.take_waiting() {
+                if !self.begin(k, len, pieces) {
+                    return;
+                }
+                continue;
+            }
+            let Some(head) = conn.peek::<8>() else { break };
+            let cap = self.config.limits.request_bytes as usize;
+            let len = match ringlog_net::frame::frame_length([head[0], head[1], head[2], head[3]], cap) {
+                Ok(len) => len,
+                Err(refusal) => {
+                    eprintln!("warning: {}: closed: {refusal}", conn.peer);
+                    return self.close(k);
+                }
+            };
+            let hot = matches!(i16::from_be_bytes([head[4], head[5]]), 0 | 1);
+            let cold_runs = matches!(conn.slots.back(), Some(Slot { work: Work::Cold(_), .. }));
+            let budget = self.config.limits.inflight_connection_bytes as usize;
+            let full = conn.slots.len() >= SLOTS_MAX || (conn.in_flight > 0 && conn.in_flight + len > budget);
+            if cold_runs || full || (!hot && !conn.slots.is_empty()) {
+                break;
+            }
+            let mut pieces = self.store.take_spans();
+            if !conn.take_frame(len, &mut pieces) {
+                self.store.give_spans(pieces);
+                break;
+            }
+            if !self.begin(k, len, pieces) {
+                return;
+            }
+        }
+        let Some(conn) = self.conns[k as usize].as_mut() else { return };
+        if conn.settle(&mut self.store.pool).is_err() {
+            return self.close(k);
+        }
+        let budget = self.config.limits.inflight_connection_bytes as usize;
+        if conn.backlog() > budget && !conn.paused && !conn.slots.is_empty() {
+            conn.paused = true;
+            self.io.pause(conn.io);
+        }
+        self.mark(k);
+    }
+
+    /// Begins one request. False if the connection cannot go on now.
+    fn begin(&mut self, k: u32, len: usize, pieces: Vec<Span>) -> bool {
+        let mut slices: [&[u8]; 64] = [&[]; 64];
+        let mut many = Vec::new();
+        let slices = if pieces.len() <= slices.len() {
+            for (slot, span) in slices.iter_mut().zip(&pieces) {
+                *slot = span.bytes();
+            }
+            &slices[..pieces.len()]
+        } else {
+            many.extend(pieces.iter().map(Span::bytes));
+            &many[..]
+        };
+        let mut rope = ringlog_engine::rope::Rope::new(slices);
+        let header = match ringlog_net::frame::take_header(&mut rope) {
+            Ok(header) => header,
+            Err(refusal) => return self.refuse(k, refusal),
+        };
+        let begun = match header.api.key {
+            ringlog_net::api::ApiKey::Produce => self.begin_produce(k, len, &header, rope, &pieces),
+            ringlog_net::api::ApiKey::Fetch => self.begin_fetch(k, len, &header, rope),
+            _ => self.begin_cold(k, len, &header, rope),
+        };
+        match begun {
+            Ok(()) => {
+                self.store.give_spans(pieces);
+                true
+            }
+            Err(Stop::Refused(refusal)) => self.refuse(k, refusal),
+            Err(Stop::Close(why)) => {
+                if let Some(conn) = &self.conns[k as usize] {
+                    eprintln!("warning: {}: closed: {why}", conn.peer);
+                }
+                self.close(k);
+                false
+            }
+            Err(Stop::NoMemory) => {
+                let conn = self.conns[k as usize].as_mut().expect("it asked");
+                conn.put_back(len, pieces);
+                if !conn.paused {
+                    conn.paused = true;
+                    self.io.pause(conn.io);
+                }
+                self.starved.push(k);
+                false
+            }
+        }
+    }
+
+    fn refuse(&mut self, k: u32, refusal: ringlog_net::refusal::Refusal) -> bool {
+        use ringlog_net::refusal::{Action, Refusal};
+        let conn = self.conns[k as usize].as_mut().expect("it asked");
+        if let (Action::AnswerApiVersionsV0(_), Refusal::UnsupportedApiVersions { correlation_id, .. }) =
+            (refusal.action(), refusal)
+        {
+            let mut slot = Slot {
+                work: Work::Ready,
+                silent: false,
+                out: self.spare_out.pop().unwrap_or_default(),
+                inserts: self.spare_inserts.pop().unwrap_or_default(),
+                patches: self.spare_patches.pop().unwrap_or_default(),
+                bytes: 0,
+            };
+            ringlog_net::cold::api_versions_fallback(&mut slot.out, correlation_id);
+            conn.slots.push_back(slot);
+            self.mark(k);
+            return true;
+        }
+        eprintln!("warning: {}: closed: {refusal}", conn.peer);
+        self.close(k);
+        false
+    }
+
+    /// An empty slot at the end of a connection's line.
+    fn new_slot(&mut self, len: usize) -> Slot {
+        Slot {
+            work: Work::Ready,
+            silent: false,
+            out: self.spare_out.pop().unwrap_or_default(),
+            inserts: self.spare_inserts.pop().unwrap_or_default(),
+            patches: self.spare_patches.pop().unwrap_or_default(),
+            bytes: len,
+        }
+    }
+
+    fn push_slot(&mut self, k: u32, slot: Slot) {
+        let conn = self.conns[k as usize].as_mut().expect("it asked");
+        conn.in_flight += slot.bytes;
+        conn.slots.push_back(slot);
+    }
+
+    fn conn_of(&mut self, slot: SlotAddr) -> Option<&mut Conn> {
+        self.conns.get_mut(slot.conn as usize)?.as_mut().filter(|c| c.generation == slot.generation)
+    }
+
+    fn mark(&mut self, k: u32) {
+        if let Some(conn) = self.conns[k as usize].as_mut()
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.dirty.push(k);
+        }
+    }
+
+    /// Tries again what waited for memory.
+    fn resume_starved(&mut self) {
+        while let Some(append) = self.stalled.pop_front() {
+            if let Err(append) = self.try_remote_append(append) {
+                self.stalled.push_front(append);
+                break;
+            }
+        }
+        let starved = std::mem::take(&mut self.starved);
+        for k in starved {
+            let Some(conn) = self.conns[k as usize].as_mut() else { continue };
+            if conn.paused && !conn.closing {
+                conn.paused = false;
+                self.io.receive(conn.io);
+            }
+            self.proceed(k);
+        }
+    }
+
+    /// Sends what is ready, connection by connection, in the order of the requests.
+    fn answer(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for k in dirty.drain(..) {
+            if let Some(conn) = self.conns[k as usize].as_mut() {
+                conn.dirty = false;
+                self.send_ready(k);
+            }
+        }
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
+    }
+
+    fn send_ready(&mut self, k: u32) {
+        let conn = self.conns[k as usize].as_mut().expect("it is dirty");
+        if conn.sending || conn.closing {
+            return;
+        }
+        let mut pieces = self.store.spare_spans.pop().unwrap_or_default();
+        let mut bytes = 0;
+        let mut finished = 0;
+        while let Some(slot) = conn.slots.front()
+            && matches!(slot.work, Work::Ready)
+            && bytes < SEND_BYTES
+        {
+            let mut slot = conn.slots.pop_front().expect("it is there");
+            conn.first_request += 1;
+            conn.in_flight -= slot.bytes;
+            finished += 1;
+            if !slot.silent {
+                bytes += put_answer(&mut self.out, &mut self.store, &mut slot, &mut pieces);
+            }
+            slot.out.clear();
+            slot.patches.clear();
+            if slot.out.capacity() <= OUT_BLOCK {
+                self.spare_out.push(slot.out);
+            }
+            self.spare_inserts.push(slot.inserts);
+            self.spare_patches.push(slot.patches);
+        }
+        let conn = self.conns[k as usize].as_mut().expect("it is dirty");
+        if pieces.is_empty() {
+            self.store.spare_spans.push(pieces);
+            if conn.ended && conn.slots.is_empty() {
+                return self.close(k);
+            }
+        } else {
+            conn.sending = true;
+            self.io.send(conn.io, pieces);
+        }
+        if finished > 0 && self.conns[k as usize].as_ref().is_some_and(|c| c.backlog() > 0) {
+            self.resume(k);
+        }
+    }
+
+    /// A connection has room for more requests.
+    fn resume(&mut self, k: u32) {
+        let conn = self.conns[k as usize].as_mut().expect("it has room");
+        if conn.paused && !self.starved.contains(&k) {
+            conn.paused = false;
+            self.io.receive(conn.io);
+        }
+        self.proceed(k);
+    }
+
+    fn on_sent(&mut self, io: crate::io::ConnId, result: i32) {
+        let Some(k) = self.by_io.get(&io).copied() else { return };
+        let conn = self.conns[k as usize].as_mut().expect("it is known");
+        conn.sending = false;
+        if result < 0 {
+            return self.close(k);
+        }
+        conn.last_active = self.now.mono;
+        self.mark(k);
+    }
+
+    fn close(&mut self, k: u32) {
+        let Some(conn) = self.conns[k as usize].as_mut().filter(|c| !c.closing) else { return };
+        conn.closing = true;
+        let io = conn.io;
+        self.forget_rings(k);
+        self.io.close(io);
+    }
+
+    fn on_closed(&mut self, io: crate::io::ConnId) {
+        let Some(k) = self.by_io.remove(&io) else { return };
+        self.conns[k as usize] = None;
+        self.free_conns.push(k);
+        self.starved.retain(|s| *s != k);
+        if self.setup.core.0 == 0 {
+            self.placed[0] = self.placed[0].saturating_sub(1);
+        } else {
+            self.post.send(CoreId(0), Mail::ConnectionClosed { core: self.setup.core });
+        }
+    }
+
+    fn reap_idle(&mut self) {
+        let Some(limit) = self.config.sockets.max_idle_ms else { return };
+        for k in 0..self.conns.len() as u32 {
+            let idle = self.conns[k as usize]
+                .as_ref()
+                .is_some_and(|c| !c.closing && c.slots.is_empty() && self.now.mono.0 - c.last_active.0 > limit);
+            if idle {
+                self.close(k);
+            }
+        }
+    }
+
+    /// Sixteen bytes of pseudo-randomness: ids, not secrets.
+    fn random(&mut self) -> [u8; 16] {
+        let mut out = [0; 16];
+        for half in out.chunks_mut(8) {
+            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.random;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            half.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes());
+        }
+        out
+    }
+
+    fn reply_to(&self, slot: SlotAddr, part: u32) -> ReplyTo {
+        ReplyTo { core: self.setup.core, slot, part }
+    }
+}
+
+/// Why a request could not be begun.
+enum Stop {
+    Refused(ringlog_net::refusal::Refusal),
+    Close(&'static str),
+    NoMemory,
+}
+
+impl From<ringlog_net::refusal::Refusal> for Stop {
+    fn from(refusal: ringlog_net::refusal::Refusal) -> Stop {
+        Stop::Refused(refusal)
+    }
+}
+
+/// Adds an answer's bytes and memory to what is sent, in order. Returns its length.
+fn put_answer(out: &mut Option<BlockMut>, store: &mut Store, slot: &mut Slot, pieces: &mut Vec<Span>) -> usize {
+    let mut at = 0;
+    let mut total = slot.out.len();
+    for (position, mut spans) in slot.inserts.drain(..) {
+        put_bytes(out, store, &slot.out[at..position], pieces);
+        at = position;
+        total += spans.iter().map(Span::len).sum::<usize>();
+        pieces.append(&mut spans);
+        store.give_spans(spans);
+    }
+    put_bytes(out, store, &slot.out[at..], pieces);
+    total
+}
+
+fn put_bytes(out: &mut Option<BlockMut>, store: &mut Store, bytes: &[u8], pieces: &mut Vec<Span>) {
+    if bytes.is_empty() {
+        return;
+    }
+    if out.as_ref().is_none_or(|b| b.remaining() < bytes.len()) {
+        *out = Some(store.pool.take(OUT_BLOCK.max(bytes.len())).expect("memory is kept for answers"));
+    }
+    let block = out.as_mut().expect("it was just made");
+    let at = block.len();
+    block.append(bytes);
+    match pieces.last_mut() {
+        Some(last) if last.block.same(&block.block()) && (last.start + last.len) as usize == at => {
+            last.len += bytes.len() as u32;
+        }
+        _ => pieces.push(block.span(at, bytes.len())),
+    }
+}
