@@ -4,6 +4,7 @@ pub mod cli;
 pub mod core;
 pub mod io;
 pub mod api;
+pub mod boot;
 pub mod mail;
 pub mod store;
 mod start;

@@ -1,0 +1,260 @@
+//! From a configuration to logs that can be served: opens the log directories, recovers what is in them, and makes the
+//! journals the cores will write. Blocking, on one thread, before any core runs; not the cores' own work.
+//!
+//! Why a crash at any point of a start is safe:
+//! - First everything in the file system is flushed: what is read and believed afterwards cannot vanish.
+//! - Bytes that only journals hold are put into their segments, which are cut to their ends and flushed, while the old
+//!   journals stay as they are. Doing this again gives the same ([`recover`]).
+//! - New journals are made whole and flushed before a core writes to any; without a frame they say nothing.
+//! - A new journal's first frame holds the state of all partitions with history of its core, and the old journals' bytes
+//!   are in segments by then: for those partitions it stands in for all that is older, and for the others the old
+//!   journals still speak. When every core's first frame is durable the old journals say nothing any more, whether all,
+//!   some or none of their files have been removed ([`retire`]).
+
+mod disk;
+mod journals;
+mod meta;
+
+pub use meta::DirLock;
+
+use crate::io::FileId;
+use crate::store::files;
+use disk::{Disk, DiskFile, FileSystem};
+use meta::Meta;
+use ringlog_engine::batch::{BatchHeader, HEADER_LEN, checksum_matches};
+use ringlog_engine::config::BrokerConfig;
+use ringlog_engine::log::partition::PartitionLog;
+use ringlog_engine::metadata::DirId;
+use ringlog_engine::rope::Rope;
+use ringlog_engine::types::{Now, PartitionKey};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Why the broker cannot start on its directories: one line for people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BootError(String);
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BootError {}
+
+/// The error of a log directory.
+fn refuse<T>(dir: &Path, why: impl fmt::Display) -> Result<T, BootError> {
+    Err(BootError(format!("log directory {}: {why}", dir.display())))
+}
+
+/// Everything a broker starts from. Made on one thread, then handed out to the cores.
+#[derive(Debug)]
+pub struct Booted {
+    pub cluster_id: String,
+    pub node_id: i32,
+    /// As in `log.dirs`; then that of `metadata.log.dir`, if it is not among them.
+    pub dirs: Vec<BootedDir>,
+    /// What an operator should know: one line each.
+    pub notices: Vec<String>,
+}
+
+#[derive(Debug)]
+pub struct BootedDir {
+    pub path: PathBuf,
+    pub id: DirId,
+    pub lock: DirLock,
+    /// Number of this start; in every frame of its journals.
+    pub incarnation: u64,
+    /// Per core: two files of zeros.
+    pub journals: Vec<[FileId; 2]>,
+    pub journal_file_bytes: u64,
+    pub partitions: Vec<BootedPartition>,
+    /// Files whose blocks may be used again: core in the name, number, bytes.
+    pub recycled: Vec<(u16, u64, u32)>,
+    /// Not needed any more once every core's first commit is durable: see [`retire`].
+    pub old_journals: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+pub struct BootedPartition {
+    /// Name of the topic; its id in text if neither a folder nor the metadata log knows it, as after its deletion.
+    pub topic: String,
+    pub key: PartitionKey,
+    pub log: PartitionLog,
+    /// The partition's folder exists and is durable.
+    pub has_folder: bool,
+}
+
+/// A directory that is ours, before its logs are looked at.
+struct Held {
+    path: PathBuf,
+    lock: DirLock,
+    meta: Option<Meta>,
+}
+
+/// Opens and recovers the log directories. `random` gives new ids; `producers_limit` is the most producers remembered of a
+/// partition.
+pub fn open(
+    config: &BrokerConfig,
+    cores: u16,
+    _now: Now,
+    random: &mut dyn FnMut() -> [u8; 16],
+    _producers_limit: u32,
+) -> Result<Booted, BootError> {
+    let disk = Disk;
+    let mut notices = Vec::new();
+    let mut paths: Vec<PathBuf> = config.log_dirs.iter().map(PathBuf::from).collect();
+    let metadata = PathBuf::from(&config.metadata_log_dir);
+    if !paths.contains(&metadata) {
+        paths.push(metadata);
+    }
+    let held = paths.into_iter().map(|path| hold(disk, path, &mut notices)).collect::<Result<Vec<_>, _>>()?;
+    let (cluster_id, held) = agree(disk, held, config.node_id, random)?;
+    let mut dirs = Vec::new();
+    for (path, lock, id) in held {
+        let journals = journals::find(disk, &path)?;
+        if !journals.is_empty() {
+            return refuse(&path, "holds journals of an earlier start; recovery is not part of this release");
+        }
+        let incarnation = journals.iter().map(|j| j.incarnation).max().unwrap_or(0) + 1;
+        let old_journals = journals.into_iter().map(|j| j.path).collect();
+        let made = journals::make(disk, &path, incarnation, cores, config.journal_bytes / 2)?;
+        dirs.push(BootedDir {
+            path,
+            id,
+            lock,
+            incarnation,
+            journals: made.files,
+            journal_file_bytes: made.file_bytes,
+            partitions: Vec::new(),
+            recycled: Vec::new(),
+            old_journals,
+        });
+    }
+    Ok(Booted { cluster_id, node_id: config.node_id, dirs, notices })
+}
+
+/// Takes one directory: makes it if need be, keeps others out, reads whose it is.
+fn hold(disk: Disk, path: PathBuf, notices: &mut Vec<String>) -> Result<Held, BootError> {
+    if !disk.is_folder(&path)
+        && let Err(error) = disk.make_folders(&path)
+    {
+        return refuse(&path, format!("cannot be made: {error}"));
+    }
+    let lock = DirLock::take(disk, &path)?;
+    if let Some(why) = disk.refuses_direct_io(&path) {
+        return refuse(&path, why);
+    }
+    match disk.file_system(&path) {
+        Ok(FileSystem::InPlace) => {}
+        Ok(FileSystem::CopyOnWrite(name)) => notices.push(format!(
+            "log directory {}: {name} copies on write, which makes flushes slower; ext4 or XFS serve better",
+            path.display()
+        )),
+        Ok(FileSystem::Memory) => notices
+            .push(format!("log directory {}: is in memory; a restart of the machine loses everything", path.display())),
+        Err(error) => return refuse(&path, format!("its file system cannot be told: {error}")),
+    }
+    let meta = meta::read(disk, &path)?;
+    Ok(Held { path, lock, meta })
+}
+
+/// All directories belong to one cluster and this node; the new ones are marked so.
+fn agree(
+    disk: Disk,
+    held: Vec<Held>,
+    node_id: i32,
+    random: &mut dyn FnMut() -> [u8; 16],
+) -> Result<(String, Vec<(PathBuf, DirLock, DirId)>), BootError> {
+    let known = held.iter().find_map(|h| h.meta.as_ref().map(|meta| (meta.cluster_id.clone(), h.path.clone())));
+    let (cluster_id, from) = known.unwrap_or_else(|| (meta::fresh_id(random).to_string(), PathBuf::new()));
+    let mut agreed: Vec<(PathBuf, DirLock, DirId)> = Vec::new();
+    for Held { path, lock, meta } in held {
+        let meta = match meta {
+            Some(meta) => meta,
+            None => {
+                let dir_id = DirId(meta::fresh_id(random).0);
+                let meta = Meta { cluster_id: cluster_id.clone(), node_id, dir_id };
+                if let Err(error) = disk.replace(&path, files::META, meta.text().as_bytes()) {
+                    return refuse(&path, format!("{} cannot be written: {error}", files::META));
+                }
+                meta
+            }
+        };
+        if meta.node_id != node_id {
+            return refuse(&path, format!("belongs to node {}, and this is node {node_id} (node.id)", meta.node_id));
+        }
+        if meta.cluster_id != cluster_id {
+            let other = from.display();
+            return refuse(
+                &path,
+                format!("belongs to cluster {}, and {other} to cluster {cluster_id}", meta.cluster_id),
+            );
+        }
+        if let Some((twin, ..)) = agreed.iter().find(|(_, _, id)| *id == meta.dir_id) {
+            return refuse(
+                &path,
+                format!("has the same directory.id as {}: one is a copy of the other", twin.display()),
+            );
+        }
+        agreed.push((path, lock, meta.dir_id));
+    }
+    Ok((cluster_id, agreed))
+}
+
+/// Hands over every batch of a log, from its start to its end, whole and checked. Blocks; for the start only.
+pub fn read_all(
+    dir: &Path,
+    topic: &str,
+    log: &PartitionLog,
+    mut each: impl FnMut(&BatchHeader, &[u8]),
+) -> Result<(), BootError> {
+    let mut batch = Vec::new();
+    for segment in log.segments().filter(|s| s.len > 0 && s.next_offset > log.log_start()) {
+        let path = files::segment(dir, topic, log.key, segment.base);
+        let damaged = |position: u32, why: &str| {
+            refuse(dir, format!("{}: at byte {position}: {why}; `ringlog repair` may help", path.display()))
+        };
+        let file = match Disk.open(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return damaged(0, "the file is missing"),
+            Err(error) => return damaged(0, &error.to_string()),
+        };
+        let (mut position, mut offset) = (0u32, segment.base);
+        while position < segment.len {
+            match read_batch(&file, position, segment.len, &mut batch) {
+                Err(error) => return damaged(position, &error.to_string()),
+                Ok(Some(header)) if header.base_offset >= offset && header.last_offset() < log.damaged_from() => {
+                    if header.next_offset() > log.log_start() {
+                        each(&header, &batch);
+                    }
+                    position += batch.len() as u32;
+                    offset = header.next_offset();
+                }
+                Ok(_) => return damaged(position, "the batch is damaged"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the batch at a place into `batch`, all of it; `None` if no good one ends before `end`.
+fn read_batch(file: &DiskFile, position: u32, end: u32, batch: &mut Vec<u8>) -> std::io::Result<Option<BatchHeader>> {
+    batch.resize(HEADER_LEN, 0);
+    if file.read_at(batch, u64::from(position))? < HEADER_LEN {
+        return Ok(None);
+    }
+    let header = BatchHeader::parse(batch.first_chunk().expect("a header was read"));
+    let len = header.total_len();
+    if len < HEADER_LEN || len > (end - position) as usize || header.last_offset_delta < 0 {
+        return Ok(None);
+    }
+    batch.resize(len, 0);
+    let rest = file.read_at(&mut batch[HEADER_LEN..], u64::from(position) + HEADER_LEN as u64)?;
+    Ok((rest == len - HEADER_LEN && checksum_matches(Rope::of(batch))).then_some(header))
+}
+
+/// Removes the journals of earlier starts; to be called when every core's first commit in the directory is durable.
+pub fn retire(old_journals: &[PathBuf], dir: &Path) -> std::io::Result<()> {
+    journals::remove(Disk, old_journals, dir)
+}
