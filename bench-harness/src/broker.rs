@@ -2,7 +2,7 @@
 //! killed, started again. It is not a stand-in: nothing of the broker runs in the test's own process.
 //!
 //! A broker ends with its [`Broker`], and also when the test process ends in any other way: a small guard process
-//! holds a pipe to it. After a failed test the data directory and the log stay under `target/tmp`, and the last lines of
+//! holds a pipe to it. After a failed test the data directory and the log stay under `target/tmp` until the next run, and the last lines of
 //! the log are shown.
 
 use nix::sys::signal::{Signal, kill};
@@ -118,6 +118,20 @@ pub fn usage(pid: u32) -> io::Result<Usage> {
     })
 }
 
+/// Removes what processes that have ended left in `home` under `name`: failures that were looked at, or not, and the directories
+/// of brokers that ended with their test program.
+fn forget_earlier_runs(home: &Path, name: &str) {
+    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+        let file = entry.file_name();
+        let Some(rest) = file.to_str().and_then(|f| f.strip_prefix(name)?.strip_prefix('-')) else { continue };
+        // NAME-PID-NUMBER; a longer name that begins alike has no number there.
+        let Some(pid) = rest.split('-').next().and_then(|p| p.parse::<u32>().ok()) else { continue };
+        if pid != std::process::id() && !Path::new(&format!("/proc/{pid}")).exists() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// How a broker is to be started.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -169,8 +183,7 @@ impl Broker {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let home = options.home.clone().unwrap_or_else(|| target_dir().join("tmp"));
         let dir = home.join(format!("{name}-{}-{number}", std::process::id()));
-        // A process id comes round again: what an earlier run left under this name is not ours to start on.
-        let _ = fs::remove_dir_all(&dir);
+        forget_earlier_runs(&home, name);
         fs::create_dir_all(&dir).expect("the home directory is writable");
         Self { options, dir, port: free_port(), running: None, kept: false }
     }
@@ -354,6 +367,20 @@ mod tests {
         let mine = usage(std::process::id()).unwrap();
         assert!(mine.peak_rss >= mine.rss && mine.rss > 64 * 1024, "{mine:?}");
         assert!(mine.descriptors >= 3, "{mine:?}");
+    }
+
+    #[test]
+    fn only_the_dead_are_forgotten() {
+        let home = target_dir().join("tmp").join(format!("forgetting-{}", std::process::id()));
+        // No process has an id that large: the kernel's own limit is 2^22.
+        let names = ["a-4194305-0", "a-b-4194305-0", "b-4194305-0", &format!("a-{}-0", std::process::id()), "a-1-0"];
+        for name in names {
+            fs::create_dir_all(home.join(name)).unwrap();
+        }
+        forget_earlier_runs(&home, "a");
+        let left: Vec<bool> = names.iter().map(|name| home.join(name).exists()).collect();
+        fs::remove_dir_all(&home).unwrap();
+        assert_eq!(left, [false, true, true, true, true]);
     }
 
     #[test]
