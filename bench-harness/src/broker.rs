@@ -184,6 +184,8 @@ impl Broker {
         let home = options.home.clone().unwrap_or_else(|| target_dir().join("tmp"));
         let dir = home.join(format!("{name}-{}-{number}", std::process::id()));
         forget_earlier_runs(&home, name);
+        // A process id comes round again.
+        let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).expect("the home directory is writable");
         Self { options, dir, port: free_port(), running: None, kept: false }
     }
