@@ -1,10 +1,10 @@
 //! One core of Ringlog: the ring, the loop, the mail. Everything that touches the world is here, and only here.
 
+pub mod api;
+pub mod boot;
 pub mod cli;
 pub mod core;
 pub mod io;
-pub mod api;
-pub mod boot;
 pub mod mail;
 pub mod store;
 mod start;

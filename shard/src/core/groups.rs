@@ -63,6 +63,10 @@ impl Coordinators {
         self.entries.insert(partition, entry);
     }
 
+    pub fn has(&self, partition: i32) -> bool {
+        self.entries.contains_key(&partition)
+    }
+
     pub fn next_deadline(&self) -> Option<MonoMs> {
         self.entries.values().filter_map(|e| e.coordinator.next_deadline()).min()
     }

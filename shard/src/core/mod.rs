@@ -29,6 +29,7 @@ use sessions::Sessions;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Requests begun and not answered on one connection.
 const SLOTS_MAX: usize = 64;
@@ -102,6 +103,10 @@ pub struct Setup {
     pub advertised: Vec<(String, u16)>,
     pub dirs: Vec<crate::api::DirInfo>,
     pub seed: u64,
+    /// Set by a signal: end cleanly.
+    pub stop: Arc<AtomicBool>,
+    /// Called once, when every directory's first commit is durable.
+    pub ready: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// When something is due.
@@ -235,6 +240,13 @@ impl<I: Io> Shard<I> {
         self.settle();
         self.answer();
         self.post.flush(&mut self.io);
+        self.stopping |= self.setup.stop.load(Ordering::Acquire);
+        if self.setup.ready.is_some()
+            && self.store.is_settled_in()
+            && let Some(ready) = self.setup.ready.take()
+        {
+            ready();
+        }
         if self.store.all_latched() {
             eprintln!("error: every log directory failed; the broker ends");
             std::process::exit(1);

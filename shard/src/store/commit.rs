@@ -149,6 +149,11 @@ impl Committer {
         self.flying.is_empty() && !self.has_work()
     }
 
+    /// The first frame is durable.
+    pub fn has_committed(&self) -> bool {
+        self.durable_sequence > 0
+    }
+
     fn has_work(&self) -> bool {
         let open = &self.open;
         !(open.parts.is_empty()

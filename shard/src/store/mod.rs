@@ -159,8 +159,6 @@ pub struct StoreLimits {
     pub destage: u32,
     /// Memory kept free for commits, cold reads and ragged blocks.
     pub memory_reserve: usize,
-    pub producers_per_partition: usize,
-    pub producer_expiration_ms: i64,
 }
 
 /// One log directory as one core uses it.
@@ -505,6 +503,11 @@ impl Store {
     /// When partitions that wait for room or a delay are to be looked at again.
     pub fn next_deadline(&self) -> Option<MonoMs> {
         self.waiting.iter().map(|(_, at)| *at).min()
+    }
+
+    /// Every directory's first commit, which holds the state of all partitions, is durable.
+    pub fn is_settled_in(&self) -> bool {
+        self.dirs.iter().all(|d| d.latched.is_some() || d.committer.has_committed())
     }
 
     pub fn all_latched(&self) -> bool {
