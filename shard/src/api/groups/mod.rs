@@ -10,6 +10,8 @@
 mod admin;
 mod member;
 mod offsets;
+#[cfg(test)]
+mod tests;
 
 use super::{Answer, Context, Question, Step, Target, group_partition, owner};
 use ringlog_engine::ErrorCode;
