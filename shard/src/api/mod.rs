@@ -8,6 +8,9 @@ pub mod cluster;
 pub mod configs;
 pub mod groups;
 pub mod metadata;
+mod spread;
+#[cfg(test)]
+mod testing;
 pub mod topics;
 
 use crate::mail::AppendDetail;
@@ -16,7 +19,7 @@ use ringlog_engine::config::{BrokerConfig, Values};
 use ringlog_engine::group;
 use ringlog_engine::metadata::Image;
 use ringlog_engine::types::{CoreId, Now, PartitionKey, TopicId};
-use ringlog_net::cold::{self, Request};
+use ringlog_net::cold::{self, Request, StrBytes};
 use std::net::SocketAddr;
 
 /// What a handler may look at: the state of its core at the beginning of this turn.
@@ -295,6 +298,32 @@ pub(crate) fn answer<A: cold::Answer>(out: &mut Vec<u8>, version: i16, correlati
     if let Err(why) = cold::encode(out, version, correlation_id, answer) {
         panic!("{why}");
     }
+}
+
+/// Text for an answer, cut to what Kafka's strings carry: 32,767 bytes.
+pub(crate) fn text(text: impl Into<String>) -> StrBytes {
+    let mut text = text.into();
+    text.truncate(text.floor_char_boundary(i16::MAX as usize));
+    StrBytes::from_string(text)
+}
+
+/// An item refused by the engine or by a handler: the code, and Kafka's words for it.
+pub(crate) type Refusal = (ErrorCode, String);
+
+/// What the controller answered its one question, item by item. A refusal of the whole question is every item's.
+fn controlled<T>(
+    mut answers: Vec<Answer>,
+    items: usize,
+    take: impl Fn(Outcome) -> Option<Vec<Result<T, Refusal>>>,
+) -> std::vec::IntoIter<Result<T, Refusal>> {
+    assert_eq!(answers.len(), 1, "the controller was asked one question");
+    let results = match answers.remove(0) {
+        Answer::Refused(code) => (0..items).map(|_| Err((code, String::new()))).collect(),
+        Answer::Control(outcome) => take(outcome).unwrap_or_else(|| panic!("the controller answered another question")),
+        other => panic!("the controller answered {other:?}"),
+    };
+    assert_eq!(results.len(), items, "the controller answers every item");
+    results.into_iter()
 }
 
 /// Why a batch was refused, as produce answers say it.
