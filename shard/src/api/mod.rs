@@ -303,7 +303,11 @@ pub(crate) fn answer<A: cold::Answer>(out: &mut Vec<u8>, version: i16, correlati
 /// Text for an answer, cut to what Kafka's strings carry: 32,767 bytes.
 pub(crate) fn text(text: impl Into<String>) -> StrBytes {
     let mut text = text.into();
-    text.truncate(text.floor_char_boundary(i16::MAX as usize));
+    let mut end = text.len().min(i16::MAX as usize);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
     StrBytes::from_string(text)
 }
 
