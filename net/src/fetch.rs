@@ -156,9 +156,6 @@ impl<'a> FetchRequest<'a> {
         if shape.flexible {
             wire::each_tag(&mut body, |tag, content| request.take_tag(tag, content))?;
         }
-        if !body.is_empty() {
-            return Err(Refusal::TrailingBytes { count: body.len() });
-        }
         Ok(request)
     }
 

@@ -3,7 +3,7 @@
 //! `kafka-protocol` 0.18 reserves memory for whatever count the wire announces and keeps every unknown tagged field in
 //! a map, so four bytes can abort the process and two can cost a thousand. The walk knows each request's
 //! layout in each version, checks every length and count against what remains, and writes the body anew: canonical,
-//! without tagged fields (no request that comes this way has one that means anything here), nothing trailing.
+//! without tagged fields (no request that comes this way has one that means anything here), nothing after the last field.
 //! What it lets through decodes to at most some 40 bytes of memory per byte.
 //!
 //! Layouts: the request schemas of Kafka 4.2, and of Kafka 3.9 where 4.0 dropped a version. Fields are in order of the wire.
@@ -169,10 +169,8 @@ pub fn admit(api: &Api, version: i16, body: Rope<'_>) -> Result<Admitted, Refusa
     let flexible = api.is_flexible(version);
     let mut walk = Walk { left: body, version, flexible, out: Vec::with_capacity(body.len()) };
     walk.structure(layout(api.key))?;
-    match walk.left.len() {
-        0 => Ok(Admitted { body: walk.out }),
-        count => Err(Refusal::TrailingBytes { count }),
-    }
+    // What follows the last field is ignored, as Kafka does: librdkafka sends such bytes in some Metadata requests.
+    Ok(Admitted { body: walk.out })
 }
 
 /// Depth is that of the layouts above, at most four: the recursion is bounded by them, not by the peer.
@@ -318,8 +316,9 @@ mod tests {
     }
 
     #[test]
-    fn trailing_bytes_and_bad_text_are_refused() {
-        assert_eq!(walk(ApiKey::Heartbeat, 0, b"\0\x01g\0\0\0\x01\0\x01m!"), Err(Refusal::TrailingBytes { count: 1 }));
+    fn trailing_bytes_are_ignored_and_bad_text_is_refused() {
+        let plain = walk(ApiKey::Heartbeat, 0, b"\0\x01g\0\0\0\x01\0\x01m");
+        assert_eq!(walk(ApiKey::Heartbeat, 0, b"\0\x01g\0\0\0\x01\0\x01m!"), plain);
         assert_eq!(walk(ApiKey::Heartbeat, 0, b"\0\x01\xff\0\0\0\x01\0\x01m"), Err(Refusal::NotUtf8));
         assert_eq!(walk(ApiKey::OffsetCommit, 0, b""), Err(Refusal::UnsupportedVersion { key: 8, version: 0 }));
     }

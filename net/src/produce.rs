@@ -90,9 +90,6 @@ impl<'a> ProduceRequest<'a> {
         if shape.flexible {
             wire::skip_tags(&mut body)?;
         }
-        if !body.is_empty() {
-            return Err(Refusal::TrailingBytes { count: body.len() });
-        }
         Ok(ProduceRequest { version, transactional_id, acks, timeout_ms, shape, topic_count, partition_count, topics })
     }
 

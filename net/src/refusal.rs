@@ -33,8 +33,6 @@ pub enum Refusal {
     BadTaggedField { tag: u32 },
     /// A string that is not UTF-8.
     NotUtf8,
-    /// Bytes left over after the last field.
-    TrailingBytes { count: usize },
     /// The body passed every check here, and `kafka-protocol` still refused it.
     Undecodable { key: i16, version: i16 },
 }
@@ -100,7 +98,6 @@ impl std::fmt::Display for Refusal {
             Refusal::TagsOutOfOrder { tag } => write!(f, "tag {tag} out of order"),
             Refusal::BadTaggedField { tag } => write!(f, "tagged field {tag} is not as long as it says"),
             Refusal::NotUtf8 => write!(f, "a string that is not UTF-8"),
-            Refusal::TrailingBytes { count } => write!(f, "{count} bytes after the last field"),
             Refusal::Undecodable { key, version } => write!(f, "API key {key} version {version} does not decode"),
         }
     }
