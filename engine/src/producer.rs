@@ -170,6 +170,16 @@ impl ProducerStates {
         }
     }
 
+    /// Forgets batches at or after `offset`: they never became durable. A producer left with none may go on anywhere in its
+    /// epoch, as all it may still send again is what was forgotten.
+    pub fn forget_from(&mut self, offset: i64) {
+        for slot in self.index.values() {
+            let producer = &mut self.slots[*slot as usize];
+            let kept = producer.remembered().iter().take_while(|batch| batch.last_offset < offset).count();
+            producer.held = kept as u8;
+        }
+    }
+
     /// Forgets the producers unused for `expiration_ms` (`producer.id.expiration.ms`); answers how many.
     /// Costs as much as there is to forget. A clock that steps back makes it forget later, never sooner.
     pub fn expire(&mut self, now: WallMs, expiration_ms: i64) -> usize {
@@ -481,6 +491,22 @@ mod tests {
         assert!(states.is_empty());
         states.record(&batch(4, 0, 0, 1), 4, WallMs(0));
         assert_eq!(states.len(), 1);
+    }
+
+    #[test]
+    fn what_never_became_durable_is_no_duplicate() {
+        let mut log = Log::new(10);
+        for sequence in 0..4 {
+            assert_eq!((log.send(1, 0, sequence, 1), log.send(2, 5, sequence, 1)), (NEW, NEW));
+        }
+        log.states.forget_from(3);
+        assert_eq!(log.states.check(&batch(1, 0, 1, 1)), duplicate(2, 1, 1));
+        assert_eq!(log.states.check(&batch(1, 0, 2, 1)), NEW);
+        assert_eq!(log.states.check(&batch(1, 0, 3, 1)), GAP);
+        assert_eq!(log.states.check(&batch(2, 5, 1, 1)), NEW, "its batch at offset 3 is gone, the one at 1 is not");
+        log.states.forget_from(0);
+        assert_eq!((log.states.len(), log.states.check(&batch(2, 5, 0, 1))), (2, NEW));
+        assert_eq!(log.states.check(&batch(2, 4, 0, 1)), FENCED);
     }
 
     #[test]

@@ -249,57 +249,115 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// A journal file read whole, as the run of frames it holds.
+/// A core's journal of one incarnation: the run of frames to be believed.
 #[derive(Debug)]
-pub struct Lap<'a> {
+pub struct Journal<'a> {
     pub frames: Vec<Frame<'a>>,
-    /// A frame further on shows that a damaged one had been durable: sequence of the first one missing.
-    pub damaged: Option<u64>,
+    /// Frames up to this sequence, and the direct writes they speak of, are known to have been flushed.
+    pub durable: u64,
 }
 
-/// Reads the frames of one journal file: one lap, in order, up to the first place where none is.
-pub fn read_lap(file: &[u8]) -> Result<Lap<'_>, NoFrame> {
-    let mut lap = Lap { frames: Vec::new(), damaged: None };
+/// Why a core's journal cannot be believed as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Damage {
+    /// Written by a newer version of Ringlog: its format.
+    Newer(u16),
+    /// This frame had been flushed and is not there.
+    Missing { sequence: u64 },
+}
+
+/// Reads both files of a core's journal, each whole; empty where there is none.
+///
+/// What follows the last whole frame is a torn tail, unless some frame says that more had been flushed.
+pub fn read_journal<'a>(core: u16, incarnation: u64, files: [&'a [u8]; 2]) -> Result<Journal<'a>, Damage> {
+    let mut laps = [read_lap(core, incarnation, 0, files[0])?, read_lap(core, incarnation, 1, files[1])?];
+    let durable = laps[0].durable.max(laps[1].durable);
+    laps.sort_by_key(|lap| lap.number());
+    let [older, newer] = laps;
+    let frames = join(older.frames, newer.frames)?;
+    let last = frames.last().map_or(0, |frame| frame.header.sequence);
+    if durable > last {
+        return Err(Damage::Missing { sequence: last + 1 });
+    }
+    Ok(Journal { frames, durable })
+}
+
+/// The frames of a lap and those of the one before it, as one run.
+fn join<'a>(mut older: Vec<Frame<'a>>, mut newer: Vec<Frame<'a>>) -> Result<Vec<Frame<'a>>, Damage> {
+    let Some(first) = newer.first().map(|frame| frame.header) else { return Ok(older) };
+    // A lap stands alone if it is the first, or says that nothing in the one before it is needed.
+    let alone = match first.lap.checked_sub(1) {
+        None => first.sequence == 1,
+        Some(before) => newer.iter().any(|frame| frame.releases(before)),
+    };
+    if alone {
+        return Ok(newer);
+    }
+    match older.last().map(|frame| frame.header) {
+        Some(last) if last.lap + 1 == first.lap && last.sequence < first.sequence => {
+            // A torn frame between them: what follows it was on its way at the same time, and nobody was told of it.
+            if last.sequence + 1 == first.sequence {
+                older.append(&mut newer);
+            }
+            Ok(older)
+        }
+        _ => Err(Damage::Missing { sequence: first.sequence.saturating_sub(1).max(1) }),
+    }
+}
+
+/// What one file of a journal holds.
+struct Lap<'a> {
+    /// From the start of the file to the first place where the next frame is not.
+    frames: Vec<Frame<'a>>,
+    /// Largest sequence that any frame in the file, in order or not, knows flushed.
+    durable: u64,
+}
+
+impl Lap<'_> {
+    /// Number of the lap; before all others if there is none.
+    fn number(&self) -> Option<u64> {
+        self.frames.first().map(|frame| frame.header.lap)
+    }
+}
+
+impl Frame<'_> {
+    fn releases(&self, lap: u64) -> bool {
+        self.records().any(|record| record == Ok(Record::Released { lap }))
+    }
+}
+
+fn read_lap(core: u16, incarnation: u64, half: u64, file: &[u8]) -> Result<Lap<'_>, Damage> {
+    let mut lap = Lap { frames: Vec::new(), durable: 0 };
+    let ours = |h: &FrameHeader| h.core == core && h.incarnation == incarnation && h.lap % 2 == half;
     let mut position = 0u64;
     while position < file.len() as u64 {
         match Frame::parse(file, position) {
-            Ok(frame) if follows(&lap.frames, &frame.header) => {
+            Ok(frame) if ours(&frame.header) && follows(&lap.frames, &frame.header) => {
                 position += frame.header.padded_len();
+                lap.durable = lap.durable.max(frame.header.durable_sequence);
                 lap.frames.push(frame);
             }
-            Err(NoFrame::Newer(version)) => return Err(NoFrame::Newer(version)),
+            // Anywhere else it could be bytes of a peer, in the middle of an old frame.
+            Err(NoFrame::Newer(version)) if position == 0 => return Err(Damage::Newer(version)),
             _ => break,
         }
     }
-    lap.damaged = durable_after(file, &lap.frames, position);
+    while position < file.len() as u64 {
+        if let Ok(frame) = Frame::parse(file, position)
+            && ours(&frame.header)
+        {
+            lap.durable = lap.durable.max(frame.header.durable_sequence);
+        }
+        position += BLOCK as u64;
+    }
     Ok(lap)
 }
 
 fn follows(frames: &[Frame<'_>], next: &FrameHeader) -> bool {
     frames.last().is_none_or(|last| {
         let h = &last.header;
-        (next.core, next.incarnation, next.lap, next.sequence) == (h.core, h.incarnation, h.lap, h.sequence + 1)
+        (next.lap, next.sequence) == (h.lap, h.sequence + 1)
     })
-}
-
-/// Looks past the end of a lap for a frame that could only have been written after the missing one was flushed.
-fn durable_after(file: &[u8], frames: &[Frame<'_>], end: u64) -> Option<u64> {
-    let mut position = end + BLOCK as u64;
-    while position < file.len() as u64 {
-        if let Ok(frame) = Frame::parse(file, position) {
-            let later = frame.header;
-            let missing = match frames.last() {
-                Some(last) if (last.header.incarnation, last.header.lap) != (later.incarnation, later.lap) => {
-                    return None;
-                }
-                Some(last) => last.header.sequence + 1,
-                None => later.sequence.saturating_sub(1),
-            };
-            return (later.durable_sequence >= missing && later.sequence > missing).then_some(missing);
-        }
-        position += BLOCK as u64;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -371,46 +429,112 @@ pub(crate) mod tests {
         let mut writer = Writer::new(3, 1, 7, 20);
         writer.frame(&records);
         writer.frame(&records[..1]);
-        let lap = read_lap(&writer.file).unwrap();
-        assert_eq!(lap.frames.len(), 2);
-        assert_eq!(lap.frames[0].records().collect::<Result<Vec<_>, _>>().unwrap(), records);
-        assert_eq!(lap.frames[1].header.sequence, 21);
-        assert_eq!(lap.damaged, None);
+        let frames = read_journal(1, 3, [&[], &writer.file]).unwrap().frames;
+        assert_eq!(frames.len(), 2);
+        assert_eq!(frames[0].records().collect::<Result<Vec<_>, _>>().unwrap(), records);
+        assert_eq!((frames[1].header.sequence, frames[1].header.durable_sequence), (21, 20));
+    }
+
+    /// `count` frames of a lap; the first says what is given.
+    fn lap(number: u64, sequence: u64, count: usize, first: &[Record<'_>]) -> Vec<u8> {
+        let mut writer = Writer::new(1, 0, number, sequence);
+        writer.frame(first);
+        for _ in 1..count {
+            writer.frame(&[Record::Drop { key: key(1) }]);
+        }
+        writer.file
+    }
+
+    fn sequences(files: [&[u8]; 2]) -> Result<Vec<u64>, Damage> {
+        Ok(read_journal(0, 1, files)?.frames.iter().map(|frame| frame.header.sequence).collect())
+    }
+
+    fn missing(sequence: u64) -> Result<Vec<u64>, Damage> {
+        Err(Damage::Missing { sequence })
+    }
+
+    const RELEASE: [Record<'static>; 1] = [Record::Released { lap: 0 }];
+
+    #[test]
+    fn laps_follow_each_other_until_the_older_is_released() {
+        let (zero, one) = (lap(0, 1, 3, &[]), lap(1, 4, 2, &[]));
+        assert_eq!(sequences([&[], &[]]), Ok(vec![]));
+        assert_eq!(sequences([&zero, &[0; 9000]]), Ok(vec![1, 2, 3]));
+        assert_eq!(sequences([&zero, &one]), Ok(vec![1, 2, 3, 4, 5]));
+        let two = lap(2, 6, 1, &[Record::Released { lap: 1 }]);
+        assert_eq!(sequences([&two, &lap(1, 4, 2, &RELEASE)]), Ok(vec![6]));
+        assert_eq!(sequences([&[], &lap(1, 4, 2, &RELEASE)]), Ok(vec![4, 5]));
+        assert_eq!(sequences([&[], &one]), missing(3), "the lap before it is needed");
+        assert_eq!(sequences([&[], &lap(3, 9, 2, &[])]), missing(8));
+        assert_eq!(sequences([&lap(0, 1, 2, &[]), &lap(3, 9, 2, &[])]), missing(8));
+        assert_eq!(sequences([&one, &zero]), Ok(vec![]), "each in the other's file");
+        assert_eq!(read_journal(1, 1, [&zero, &one]).unwrap().frames.len(), 0, "another core's");
+        assert_eq!(read_journal(0, 2, [&zero, &one]).unwrap().frames.len(), 0, "another start's");
     }
 
     #[test]
-    fn a_lap_ends_at_what_an_older_lap_left_behind() {
-        let mut old = Writer::new(3, 1, 5, 10);
-        for _ in 0..4 {
-            old.frame(&[Record::Drop { key: key(1) }]);
-        }
-        let mut new = Writer::new(3, 1, 7, 30);
-        new.frame(&[Record::Drop { key: key(2) }]);
-        let mut file = old.file.clone();
-        file[..BLOCK].copy_from_slice(&new.file);
-        let lap = read_lap(&file).unwrap();
-        assert_eq!(lap.frames.len(), 1);
-        assert_eq!(lap.frames[0].header.lap, 7);
-        assert_eq!(lap.damaged, None, "an older lap's frames are no evidence");
+    fn a_lap_written_over_an_older_one_ends_where_the_older_shows() {
+        let (old, one) = (lap(0, 1, 6, &[]), lap(1, 7, 2, &RELEASE));
+        let new = lap(2, 9, 2, &[]);
+        let mut file = old.clone();
+        file[..new.len()].copy_from_slice(&new);
+        assert_eq!(sequences([&file, &one]), Ok(vec![7, 8, 9, 10]));
+        // Its first frame, torn: an ordinary crash, although frames of the older lap lie behind.
+        file[50] ^= 1;
+        file[BLOCK..].copy_from_slice(&old[BLOCK..]);
+        assert_eq!(sequences([&file, &one]), Ok(vec![7, 8]));
     }
 
     #[test]
     fn a_torn_end_is_not_damage_and_a_hole_before_durable_frames_is() {
+        let file = lap(0, 1, 4, &[]);
+        let broken = |frame: usize| {
+            let mut file = file.clone();
+            file[frame * BLOCK + 50] ^= 1;
+            sequences([&file, &[]])
+        };
+        assert_eq!(broken(3), Ok(vec![1, 2, 3]));
+        assert_eq!(broken(2), missing(3));
+        assert_eq!(broken(1), missing(2));
+        assert_eq!(broken(0), missing(1));
         let mut writer = Writer::new(1, 0, 0, 1);
         for _ in 0..4 {
-            writer.frame(&[Record::Drop { key: key(1) }]);
+            writer.frame(&[]);
+            writer.next.durable_sequence = writer.next.sequence.saturating_sub(2);
         }
         let mut torn = writer.file.clone();
-        torn[3 * BLOCK + 70] ^= 1;
-        let lap = read_lap(&torn).unwrap();
-        assert_eq!((lap.frames.len(), lap.damaged), (3, None));
-        let mut rotten = writer.file.clone();
-        rotten[BLOCK + 70] ^= 1;
-        let lap = read_lap(&rotten).unwrap();
-        assert_eq!((lap.frames.len(), lap.damaged), (1, Some(2)));
-        let mut headless = writer.file;
-        headless[70] ^= 1;
-        assert!(read_lap(&headless).unwrap().damaged.is_some());
+        torn[2 * BLOCK] ^= 1;
+        assert_eq!(sequences([&torn, &[]]), Ok(vec![1, 2]), "the last frame was on its way with the one before it");
+        // The frame in flight with the missing one proves nothing, the one after that does.
+        let mut rotten = writer.file;
+        rotten[BLOCK] ^= 1;
+        assert_eq!(sequences([&rotten, &[]]), missing(2));
+    }
+
+    #[test]
+    fn a_torn_end_of_a_lap_takes_the_start_of_the_next_with_it() {
+        let mut zero = lap(0, 1, 3, &[]);
+        zero[2 * BLOCK] ^= 1;
+        let mut one = Writer::new(1, 0, 1, 4);
+        one.next.durable_sequence = 2;
+        one.frame(&[]);
+        assert_eq!(sequences([&zero, &one.file]), Ok(vec![1, 2]));
+        one.frame(&[]);
+        assert_eq!(sequences([&zero, &one.file]), missing(3), "sequence 4 was flushed, so 3 was");
+    }
+
+    #[test]
+    fn a_newer_format_is_told_where_a_frame_must_be() {
+        let mut file = lap(0, 1, 2, &[]);
+        let newer = |file: &mut [u8], at: usize| {
+            file[at + 4] = 2;
+            let crc = crc32c::crc32c(&file[at..at + 60]);
+            file[at + 60..at + 64].copy_from_slice(&crc.to_le_bytes());
+        };
+        newer(&mut file, BLOCK);
+        assert_eq!(sequences([&file, &[]]), Ok(vec![1]), "could be a peer's bytes");
+        newer(&mut file, 0);
+        assert_eq!(sequences([&file, &[]]), Err(Damage::Newer(2)));
     }
 
     #[test]
@@ -429,8 +553,8 @@ pub(crate) mod tests {
             // A header that lies about its length or count under a correct checksum is read to its end and no further.
             let crc = crc32c::crc32c(&file[..60]);
             file[60..64].copy_from_slice(&crc.to_le_bytes());
-            if let Ok(lap) = read_lap(&file) {
-                for frame in lap.frames {
+            if let Ok(journal) = read_journal(0, 1, [&file, &[]]) {
+                for frame in journal.frames {
                     frame.records().for_each(drop);
                 }
             }

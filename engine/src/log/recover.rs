@@ -22,7 +22,7 @@
 //! | .. | 4 | number of sealed segments whose file may not be complete, then for each: base offset i64, length u32 |
 //! | .. | 4 | length of the producer states, then those |
 
-use super::journal::{BadRecord, Frame, Record};
+use super::journal::{BadRecord, Frame, FrameHeader, Record};
 use crate::batch::{BatchHeader, HEADER_LEN};
 use crate::types::{PartitionKey, WallMs};
 use std::collections::BTreeMap;
@@ -150,6 +150,8 @@ pub struct Appended {
 /// A partition as its journal left it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovered<'a> {
+    /// Start of the broker that spoke of it last.
+    pub incarnation: u64,
     pub state: PartitionState,
     /// Base offset of the segment that was active at the state, and its end then.
     pub state_segment: i64,
@@ -159,6 +161,7 @@ pub struct Recovered<'a> {
     pub end_position: u32,
     pub next_offset: i64,
     pub log_start: i64,
+    /// All batches since the state, and before them those of earlier frames that are not proven.
     pub appended: Vec<Appended>,
     pub redo: Vec<Redo<'a>>,
     /// Segments that were sealed since, or whose files may not be complete: base offset and length.
@@ -181,12 +184,12 @@ pub struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// Takes the next frame of a writer. `proven`: a later frame, or a clean stop, shows that this one was flushed.
+    /// Takes the next frame of a writer. `proven`: it is known to have been flushed ([`super::journal::Journal::durable`]).
     pub fn frame(&mut self, frame: &Frame<'a>, proven: bool) -> Result<(), Unreadable> {
-        let (core, sequence) = (frame.header.core, frame.header.sequence);
+        let FrameHeader { core, sequence, incarnation, .. } = frame.header;
         for record in frame.records() {
             let record = record.map_err(|BadRecord| Unreadable::BadRecord { core, sequence })?;
-            self.record(record, proven).ok_or(Unreadable::BadRecord { core, sequence })??;
+            self.record(record, incarnation, proven).ok_or(Unreadable::BadRecord { core, sequence })??;
         }
         Ok(())
     }
@@ -195,10 +198,10 @@ impl<'a> Replay<'a> {
         self.partitions
     }
 
-    fn record(&mut self, record: Record<'a>, proven: bool) -> Option<Result<(), Unreadable>> {
+    fn record(&mut self, record: Record<'a>, incarnation: u64, proven: bool) -> Option<Result<(), Unreadable>> {
         match record {
             Record::Append { key, segment, position, bytes } => {
-                let partition = self.partitions.entry(key).or_insert_with(|| Recovered::unknown(segment, position));
+                let partition = self.written(key, incarnation);
                 if let Err(gap) = partition.must_continue(key, segment, position) {
                     return Some(Err(gap));
                 }
@@ -211,7 +214,7 @@ impl<'a> Replay<'a> {
                 (at == bytes.len()).then_some(Ok(()))
             }
             Record::Extent { key, segment, position, headers } => {
-                let partition = self.partitions.entry(key).or_insert_with(|| Recovered::unknown(segment, position));
+                let partition = self.written(key, incarnation);
                 if let Err(gap) = partition.must_continue(key, segment, position) {
                     return Some(Err(gap));
                 }
@@ -221,16 +224,21 @@ impl<'a> Replay<'a> {
                 Some(Ok(()))
             }
             Record::Redo { key, segment, position, bytes } => {
-                self.partitions.get_mut(&key)?.redo.push(Redo { segment, position, bytes });
+                let partition = self.partitions.get_mut(&key).filter(|p| p.incarnation == incarnation)?;
+                partition.redo.push(Redo { segment, position, bytes });
                 Some(Ok(()))
             }
             Record::Trim { key, log_start_offset } => {
-                let partition = self.partitions.get_mut(&key)?;
-                partition.log_start = partition.log_start.max(log_start_offset);
+                match self.partitions.get_mut(&key).filter(|p| p.incarnation == incarnation) {
+                    Some(partition) => partition.log_start = partition.log_start.max(log_start_offset),
+                    // One that never held a record: its records were "deleted" all the same.
+                    None if log_start_offset == 0 => {}
+                    None => return None,
+                }
                 Some(Ok(()))
             }
             Record::State { key, segment, position, state } => {
-                self.state(key, segment, position, PartitionState::decode(state)?);
+                self.state(key, incarnation, (segment, position), PartitionState::decode(state)?);
                 Some(Ok(()))
             }
             Record::Drop { key } => {
@@ -241,35 +249,48 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// A new lap's view of a partition. Bytes that an older lap holds are kept: the new one need not hold them.
-    fn state(&mut self, key: PartitionKey, segment: i64, position: u32, state: PartitionState) {
-        let known = self.partitions.remove(&key);
-        let redo = known.map(|k| k.redo).unwrap_or_default();
-        self.partitions.insert(
-            key,
-            Recovered {
-                state_segment: segment,
-                state_position: position,
-                end_segment: segment,
-                end_position: position,
-                next_offset: state.next_offset,
-                log_start: state.log_start,
-                appended: Vec::new(),
-                redo,
-                sealed: state.unfinished.iter().copied().collect(),
-                state,
-            },
-        );
+    /// The partition that an append goes to. One with no state in this incarnation had no record before it.
+    fn written(&mut self, key: PartitionKey, incarnation: u64) -> &mut Recovered<'a> {
+        let partition = self.partitions.entry(key).or_insert_with(|| Recovered::fresh(incarnation));
+        if partition.incarnation != incarnation {
+            *partition = Recovered::fresh(incarnation);
+        }
+        partition
+    }
+
+    /// A new lap's view of a partition. Bytes that the lap before holds are kept, as the new one need not hold them, and so
+    /// are extents not proven. Those of an earlier incarnation are not: they were in segments before this one wrote.
+    fn state(&mut self, key: PartitionKey, incarnation: u64, end: (i64, u32), state: PartitionState) {
+        let (mut redo, mut appended): (Vec<Redo<'a>>, Vec<Appended>) = (Vec::new(), Vec::new());
+        if let Some(known) = self.partitions.remove(&key).filter(|known| known.incarnation == incarnation) {
+            (redo, appended) = (known.redo, known.appended);
+            appended.retain(|batch| batch.unproven);
+        }
+        let recovered = Recovered {
+            incarnation,
+            state_segment: end.0,
+            state_position: end.1,
+            end_segment: end.0,
+            end_position: end.1,
+            next_offset: state.next_offset,
+            log_start: state.log_start,
+            appended,
+            redo,
+            sealed: state.unfinished.iter().copied().collect(),
+            state,
+        };
+        self.partitions.insert(key, recovered);
     }
 }
 
 impl Recovered<'_> {
-    /// A partition whose first record this is: it was created after the lap began.
-    fn unknown(segment: i64, position: u32) -> Self {
+    /// A partition that never held a record.
+    fn fresh(incarnation: u64) -> Self {
         Recovered {
+            incarnation,
             state: PartitionState {
                 destaged: 0,
-                next_offset: segment,
+                next_offset: 0,
                 log_start: 0,
                 damaged_from: i64::MAX,
                 created: WallMs(0),
@@ -280,11 +301,11 @@ impl Recovered<'_> {
                 unfinished: Vec::new(),
                 producers: Vec::new(),
             },
-            state_segment: segment,
-            state_position: position,
-            end_segment: segment,
-            end_position: position,
-            next_offset: segment,
+            state_segment: 0,
+            state_position: 0,
+            end_segment: 0,
+            end_position: 0,
+            next_offset: 0,
             log_start: 0,
             appended: Vec::new(),
             redo: Vec::new(),
@@ -321,7 +342,7 @@ impl Recovered<'_> {
         }
         self.appended.push(Appended { segment: self.end_segment, position: self.end_position, header, unproven });
         self.end_position = self.end_position.checked_add(u32::try_from(len).ok()?)?;
-        self.next_offset += i64::from(header.last_offset_delta) + 1;
+        self.next_offset = self.next_offset.checked_add(i64::from(header.last_offset_delta) + 1)?;
         Some(len)
     }
 

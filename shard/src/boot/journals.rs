@@ -1,9 +1,11 @@
 //! Journal files of a directory: finding the old ones, making the new ones, taking the old ones away.
 
 use super::disk::Disk;
+use super::recover::drop_recycled;
 use super::{BootError, refuse};
 use crate::io::FileId;
 use crate::store::files;
+use ringlog_engine::log::journal::BLOCK;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -46,22 +48,35 @@ pub(super) fn find(disk: Disk, dir: &Path) -> Result<Vec<Found>, BootError> {
 
 /// Makes the journals of a start: whole, zeroed and durable before any core writes to one. Where the disk has no room for
 /// files of `file_bytes` they are made smaller.
-pub(super) fn make(disk: Disk, dir: &Path, incarnation: u64, cores: u16, file_bytes: u64) -> Result<Made, BootError> {
+///
+/// `start`: number of the start, and cores. Recycled files are given up before that.
+pub(super) fn make(
+    disk: Disk,
+    dir: &Path,
+    (incarnation, cores): (u64, u16),
+    file_bytes: u64,
+    recycled: &mut Vec<(u16, u64, u32)>,
+) -> Result<Made, BootError> {
     let mut bytes = file_bytes;
     loop {
-        match make_all(disk, dir, incarnation, cores, bytes) {
+        let error = match make_all(disk, dir, incarnation, cores, bytes) {
             Ok(files) => return Ok(Made { files, file_bytes: bytes }),
-            Err(error) if error.kind() == ErrorKind::StorageFull && bytes / 2 >= FILE_BYTES_MIN => {
-                bytes = (bytes / 2).next_multiple_of(4096);
+            Err(error) => error,
+        };
+        let short = error.kind() == ErrorKind::StorageFull;
+        if short && !recycled.is_empty() {
+            if let Err(error) = drop_recycled(disk, dir, recycled) {
+                return refuse(dir, format!("a recycled segment cannot be removed: {error}"));
             }
-            Err(error) => {
-                for path in names(dir, incarnation, cores) {
-                    // What is left over is empty, and goes with the next start's.
-                    let _ = disk.remove(&path);
-                }
-                let needed = (bytes * 2 * u64::from(cores)) >> 20;
-                return refuse(dir, format!("the journals ({needed} MiB) cannot be made: {error}"));
+        } else if short && bytes / 2 >= FILE_BYTES_MIN {
+            bytes = (bytes / 2).next_multiple_of(BLOCK as u64);
+        } else {
+            for path in names(dir, incarnation, cores) {
+                // What stays says nothing, and goes with the next start's.
+                let _ = disk.remove(&path);
             }
+            let needed = (bytes * 2 * u64::from(cores)) >> 20;
+            return refuse(dir, format!("its journals ({needed} MiB) cannot be made: {error}"));
         }
     }
 }

@@ -14,6 +14,8 @@
 mod disk;
 mod journals;
 mod meta;
+mod plan;
+mod recover;
 
 pub use meta::DirLock;
 
@@ -21,12 +23,15 @@ use crate::io::FileId;
 use crate::store::files;
 use disk::{Disk, DiskFile, FileSystem};
 use meta::Meta;
-use ringlog_engine::batch::{BatchHeader, HEADER_LEN, checksum_matches};
+use recover::{Contents, Names, Recovery, next_incarnation};
+use ringlog_engine::batch::{BatchHeader, HEADER_LEN, Records, checksum_matches};
+use ringlog_engine::codec::Decoder;
 use ringlog_engine::config::BrokerConfig;
 use ringlog_engine::log::partition::PartitionLog;
-use ringlog_engine::metadata::DirId;
+use ringlog_engine::metadata::{DirId, Entry};
 use ringlog_engine::rope::Rope;
-use ringlog_engine::types::{Now, PartitionKey};
+use ringlog_engine::types::{Now, PartitionKey, TopicId};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -97,28 +102,46 @@ struct Held {
 pub fn open(
     config: &BrokerConfig,
     cores: u16,
-    _now: Now,
+    now: Now,
     random: &mut dyn FnMut() -> [u8; 16],
-    _producers_limit: u32,
+    producers_limit: u32,
 ) -> Result<Booted, BootError> {
     let disk = Disk;
     let mut notices = Vec::new();
     let mut paths: Vec<PathBuf> = config.log_dirs.iter().map(PathBuf::from).collect();
     let metadata = PathBuf::from(&config.metadata_log_dir);
     if !paths.contains(&metadata) {
-        paths.push(metadata);
+        paths.push(metadata.clone());
     }
     let held = paths.into_iter().map(|path| hold(disk, path, &mut notices)).collect::<Result<Vec<_>, _>>()?;
     let (cluster_id, held) = agree(disk, held, config.node_id, random)?;
+    let mut contents = Vec::new();
+    let mut names = Names::default();
+    for (path, ..) in &held {
+        let read = Contents::read(disk, path, journals::find(disk, path)?)?;
+        read.folders.iter().for_each(|(key, topic)| names.learn(key.topic, topic));
+        contents.push(read);
+    }
+    let metadata_at = held.iter().position(|(path, ..)| *path == metadata).expect("it is among the directories");
+    names.learn(TopicId::METADATA, METADATA_TOPIC);
+    // The metadata log first: it knows the names of topics that have no folder yet.
+    let mut order: Vec<usize> = (0..held.len()).collect();
+    order.swap(0, metadata_at);
+    let mut recovered: BTreeMap<usize, Vec<BootedPartition>> = BTreeMap::new();
+    for at in order {
+        let dir = Dir { disk, path: &held[at].0, now, producers_limit, metadata: at == metadata_at };
+        recovered.insert(at, dir.recover(&mut contents[at], &mut names, &mut notices)?);
+    }
     let mut dirs = Vec::new();
-    for (path, lock, id) in held {
-        let journals = journals::find(disk, &path)?;
-        if !journals.is_empty() {
-            return refuse(&path, "holds journals of an earlier start; recovery is not part of this release");
+    for (((path, lock, id), mut contents), (_, partitions)) in held.into_iter().zip(contents).zip(recovered) {
+        let last = contents.found.iter().map(|j| j.incarnation).max();
+        let incarnation = next_incarnation(last, random());
+        let half = config.journal_bytes / 2;
+        let made = journals::make(disk, &path, (incarnation, cores), half, &mut contents.recycled)?;
+        if made.file_bytes < half {
+            let bytes = made.file_bytes * 2;
+            notices.push(format!("log directory {}: short of space: journals of {bytes} bytes each", path.display()));
         }
-        let incarnation = journals.iter().map(|j| j.incarnation).max().unwrap_or(0) + 1;
-        let old_journals = journals.into_iter().map(|j| j.path).collect();
-        let made = journals::make(disk, &path, incarnation, cores, config.journal_bytes / 2)?;
         dirs.push(BootedDir {
             path,
             id,
@@ -126,12 +149,76 @@ pub fn open(
             incarnation,
             journals: made.files,
             journal_file_bytes: made.file_bytes,
-            partitions: Vec::new(),
-            recycled: Vec::new(),
-            old_journals,
+            partitions,
+            recycled: contents.recycled,
+            old_journals: contents.found.into_iter().map(|j| j.path).collect(),
         });
     }
     Ok(Booted { cluster_id, node_id: config.node_id, dirs, notices })
+}
+
+/// Folder and name of the metadata log's topic, as Kafka's.
+const METADATA_TOPIC: &str = "__cluster_metadata";
+/// A batch of metadata is not compressed; a larger one than this, uncompressed, is none.
+const METADATA_BATCH_BYTES: usize = 64 << 20;
+const METADATA_KEY: PartitionKey = PartitionKey { topic: TopicId::METADATA, partition: 0 };
+
+/// One directory being recovered.
+struct Dir<'d> {
+    disk: Disk,
+    path: &'d Path,
+    now: Now,
+    producers_limit: u32,
+    /// It holds the metadata log.
+    metadata: bool,
+}
+
+impl Dir<'_> {
+    fn recover(
+        &self,
+        contents: &mut Contents,
+        names: &mut Names,
+        notices: &mut Vec<String>,
+    ) -> Result<Vec<BootedPartition>, BootError> {
+        let (found, files) = (std::mem::take(&mut contents.found), std::mem::take(&mut contents.files));
+        if found.is_empty() && !contents.folders.is_empty() {
+            return refuse(
+                self.path,
+                "holds partitions and no journal, without which nothing of them is certain: restore the journal files \
+                 (journal-*.rlj), or see `ringlog repair`",
+            );
+        }
+        let mut replayed = recover::replay(self.path, &found, &files)?;
+        let mut recovery = Recovery::new(self.disk, self.path, self.now.wall, self.producers_limit);
+        let mut partitions = Vec::new();
+        let metadata = replayed.remove_entry(&METADATA_KEY).filter(|_| self.metadata);
+        for (key, recovered) in metadata.into_iter().chain(replayed) {
+            let folder = contents.folders.contains_key(&key);
+            let topic = contents.folders.get(&key).cloned().unwrap_or_else(|| names.of(key.topic));
+            let partition = recovery.partition(key, recovered, topic, folder, contents)?;
+            if key == METADATA_KEY {
+                self.learn(&partition, names)?;
+            }
+            partitions.push(partition);
+        }
+        notices.extend(recover::orphans(self.path, &contents.folders, &partitions));
+        notices.extend(recovery.finish()?);
+        contents.found = found;
+        Ok(partitions)
+    }
+
+    /// Learns the names of all topics that the metadata log ever knew.
+    fn learn(&self, metadata: &BootedPartition, names: &mut Names) -> Result<(), BootError> {
+        let (mut decoder, mut buffer) = (Decoder::default(), Vec::new());
+        read_all(self.path, &metadata.topic, &metadata.log, |_, batch| {
+            let records = Records::read(Rope::of(batch), &mut decoder, &mut buffer, METADATA_BATCH_BYTES);
+            for record in records.into_iter().flatten().flatten() {
+                if let Some(Ok(Entry::TopicCreated { name, id, .. })) = record.value.map(Entry::decode) {
+                    names.learn(TopicId(id), &name);
+                }
+            }
+        })
+    }
 }
 
 /// Takes one directory: makes it if need be, keeps others out, reads whose it is.
