@@ -192,6 +192,11 @@ impl ProducerStates {
         before - self.index.len()
     }
 
+    /// When each producer was last used, by ascending id.
+    pub fn last_used(&self) -> impl Iterator<Item = WallMs> + '_ {
+        self.index.values().map(|slot| self.slots[*slot as usize].last_used)
+    }
+
     /// All producers, by ascending id.
     pub fn iter(&self) -> impl Iterator<Item = ProducerView> + '_ {
         self.index.iter().map(|(id, slot)| {

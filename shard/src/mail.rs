@@ -149,6 +149,7 @@ pub enum Mail {
     /// A connection of that core is gone; told to the core that places new ones.
     ConnectionClosed {
         core: CoreId,
+        ip: std::net::IpAddr,
     },
     /// End cleanly: commit what was accepted, then leave the loop.
     Stop,

@@ -11,14 +11,15 @@ use crate::core::route::Routes;
 use crate::core::{Post, Setup, Shard};
 use crate::io::queue::{Parked, channel};
 use crate::io::uring::{Uring, UringConfig, Wakers};
-use crate::io::{FileId, Io, memory::BlockPool};
+use crate::io::{FileId, Io, ListenOptions, memory::BlockPool};
 use crate::mail::Mail;
 use crate::store::commit::Committer;
 use crate::store::hand::Recycled;
+use crate::store::space::Space;
 use crate::store::{Dir, Store, StoreLimits};
 use ringlog_engine::batch::Records;
 use ringlog_engine::codec::Decoder;
-use ringlog_engine::config::{BrokerConfig, Listener, ServerProperties};
+use ringlog_engine::config::{BrokerConfig, ServerProperties};
 use ringlog_engine::group::Coordinator;
 use ringlog_engine::log::partition::PartitionLog;
 use ringlog_engine::metadata::{Entry, Image, OFFSETS_TOPIC};
@@ -38,6 +39,8 @@ const MAIL_QUEUE: usize = 4096;
 const MEMORY_PART: u64 = 8;
 const MEMORY_MIN: u64 = 256 << 20;
 const MEMORY_MAX: u64 = 4 << 30;
+/// The least a shard is started with.
+const MEMORY_LEAST: u64 = 32 << 20;
 /// Part of a core's memory that appends leave for commits, cold reads and answers.
 const RESERVE_PART: usize = 8;
 
@@ -59,6 +62,7 @@ fn run(arguments: &StartArgs) -> Result<(), Vec<String>> {
     let config = Arc::new(settings(arguments)?);
     let cpus = cpus(&config)?;
     let limits = raise_limits(&config);
+    check_memory(&config, cpus.len())?;
     let cores = cpus.len() as u16;
     let now = Now { mono: MonoMs(0), wall: WallMs(wall_ms()) };
     let booted = boot::open(&config, cores, now, &mut random, config.limits.producers_per_partition)
@@ -191,6 +195,7 @@ struct Node {
     image: Arc<Image>,
     dirs: Vec<DirInfo>,
     wakers: Arc<Wakers>,
+    space: Arc<Space>,
     began: Instant,
     stop: Arc<AtomicBool>,
     retire: Arc<Retire>,
@@ -237,14 +242,16 @@ impl Node {
             .dirs
             .iter()
             .map(|d| {
-                let (total_bytes, usable_bytes) = space(&d.path);
+                let (total_bytes, usable_bytes) = (-1, -1);
                 DirInfo { path: d.path.display().to_string(), id: d.id, total_bytes, usable_bytes, usable: true }
             })
             .collect();
         let wakers = Wakers::new(cpus.len()).map_err(|e| vec![format!("making event descriptors: {e}")])?;
+        let space = Space::watch(booted.dirs.iter().map(|d| d.path.clone()))
+            .map_err(|e| vec![format!("starting a thread: {e}")])?;
         let old = booted.dirs.iter().map(|d| (d.path.clone(), d.old_journals.clone())).collect();
         let retire = Arc::new(Retire { left: AtomicUsize::new(cpus.len()), old });
-        Ok(Node { config, cpus, booted, image, dirs, wakers, began, stop: Arc::default(), retire })
+        Ok(Node { config, cpus, booted, image, dirs, wakers, space, began, stop: Arc::default(), retire })
     }
 
     /// Starts the other cores, is core 0, and waits for all to end.
@@ -255,7 +262,7 @@ impl Node {
         self.watch_signals();
         pin(self.cpus[0]);
         let mut io = self.ring(0)?;
-        let (listening, advertised) = listen(&mut io, &self.config.listeners)?;
+        let (listening, advertised) = listen(&mut io, &self.config)?;
         let mut threads = Vec::new();
         let (ready, readiness) = std::sync::mpsc::channel();
         for core in (1..cores).rev() {
@@ -334,6 +341,7 @@ impl Node {
             dirs: self.dirs.clone(),
             advertised,
             wakers: self.wakers.clone(),
+            space: self.space.clone(),
             began: self.began,
             stop: self.stop.clone(),
             retire: self.retire.clone(),
@@ -405,6 +413,7 @@ struct Seat {
     dirs: Vec<DirInfo>,
     advertised: Vec<(String, u16)>,
     wakers: Arc<Wakers>,
+    space: Arc<Space>,
     began: Instant,
     stop: Arc<AtomicBool>,
     retire: Arc<Retire>,
@@ -429,6 +438,7 @@ impl Seat {
             committer: Committer::new(self.core as u16, incarnation, journals, journal_bytes),
             latched: None,
             full: false,
+            short: false,
             recycled: Recycled { next: recycled.iter().map(|(n, _)| *n).max().unwrap_or(0), files: recycled },
         });
         let mut store = Store::new(self.core as u16, dirs.collect(), BlockPool::new(memory), limits);
@@ -462,6 +472,8 @@ impl Seat {
             config: self.config,
             advertised: self.advertised,
             dirs: self.dirs,
+            space: self.space,
+            connections_max: connections_max(),
             seed,
             stop: self.stop,
             ready: Some(Box::new(move || self.retire.core_ready())),
@@ -557,6 +569,15 @@ fn replay(coordinator: &mut Coordinator, batch: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// With less, a shard could not even take the memory its commits and zeroing need.
+fn check_memory(config: &BrokerConfig, cores: usize) -> Result<(), Vec<String>> {
+    let (all, least) = (memory_bytes(config), MEMORY_LEAST * cores as u64);
+    if all < least {
+        return Err(vec![format!("ringlog.memory.bytes: {all} is too little for {cores} shard(s); at least {least}")]);
+    }
+    Ok(())
+}
+
 fn memory_bytes(config: &BrokerConfig) -> u64 {
     config.memory_bytes.unwrap_or_else(|| {
         let pages = nix::unistd::sysconf(nix::unistd::SysconfVar::_PHYS_PAGES).ok().flatten().unwrap_or(0) as u64;
@@ -585,18 +606,22 @@ fn posts(cores: usize) -> Vec<Post> {
     to.into_iter().zip(from).map(|(to, from)| Post::new(to, from, parked.clone())).collect()
 }
 
-/// Total and usable bytes of a file system; -1 where unknown.
-fn space(path: &std::path::Path) -> (i64, i64) {
-    nix::sys::statvfs::statvfs(path).map_or((-1, -1), |s| {
-        let unit = s.fragment_size() as i64;
-        (s.blocks() as i64 * unit, s.blocks_available() as i64 * unit)
-    })
+/// Connections that the limit on open files leaves room for: segments and journals need descriptors too.
+fn connections_max() -> u32 {
+    use nix::sys::resource::{Resource, getrlimit};
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    u32::try_from(files - files / 4).unwrap_or(u32::MAX)
 }
 
 /// Opens every listener; returns the bound addresses and what clients of each are told.
-fn listen(io: &mut Uring, listeners: &[Listener]) -> Result<(Vec<SocketAddr>, Vec<(String, u16)>), Vec<String>> {
+fn listen(io: &mut Uring, config: &BrokerConfig) -> Result<(Vec<SocketAddr>, Vec<(String, u16)>), Vec<String>> {
     let (mut bound, mut advertised) = (Vec::new(), Vec::new());
-    for listener in listeners {
+    let options = ListenOptions {
+        backlog: config.sockets.backlog,
+        send_buffer: config.sockets.send_buffer_bytes,
+        receive_buffer: config.sockets.receive_buffer_bytes,
+    };
+    for listener in &config.listeners {
         let address = match listener.host.as_str() {
             "" => SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), listener.port),
             host => (host, listener.port)
@@ -605,9 +630,9 @@ fn listen(io: &mut Uring, listeners: &[Listener]) -> Result<(Vec<SocketAddr>, Ve
                 .and_then(|mut found| found.next())
                 .ok_or_else(|| vec![format!("listeners: the host {host} of {} is not known", listener.name)])?,
         };
-        let at = io.listen(address).or_else(|error| match listener.host.as_str() {
+        let at = io.listen(address, &options).or_else(|error| match listener.host.as_str() {
             // A machine without IPv6.
-            "" => io.listen(SocketAddr::from(([0, 0, 0, 0], listener.port))),
+            "" => io.listen(SocketAddr::from(([0, 0, 0, 0], listener.port)), &options),
             _ => Err(error),
         });
         let at = at.map_err(|e| vec![format!("listeners: {} cannot listen on {address}: {e}", listener.name)])?;

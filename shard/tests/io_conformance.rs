@@ -5,7 +5,7 @@ use ringlog_engine::types::CoreId;
 use ringlog_shard::io::memory::{BlockPool, Span};
 use ringlog_shard::io::queue::{Parked, Receiver, Sender, channel};
 use ringlog_shard::io::uring::{Uring, UringConfig, Wakers, probe_direct_io};
-use ringlog_shard::io::{Accepted, Access, ConnId, Done, FileId, FileOp, Io, Token, Wait};
+use ringlog_shard::io::{Accepted, Access, ConnId, Done, FileId, FileOp, Io, ListenOptions, Token, Wait};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -64,7 +64,7 @@ struct Driver<'w, W: World> {
 
 impl<'w, W: World> Driver<'w, W> {
     fn new(world: &'w mut W) -> Self {
-        let address = world.io().listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = world.io().listen("127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap();
         world.io().accept(0);
         let (done, accepted, events) = (Vec::with_capacity(64), VecDeque::new(), VecDeque::new());
         Driver { world, pool: BlockPool::new(256 << 20), done, address, accepted, events }
@@ -805,7 +805,7 @@ fn a_bell_rung_before_the_ring_exists_is_heard() {
 fn a_connection_moves_to_another_core() {
     let wakers = Wakers::new(2).unwrap();
     let mut zero = Uring::new(config(0, &wakers)).unwrap();
-    let address = zero.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = zero.listen("127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap();
     zero.accept(0);
     let mut peer = TcpStream::connect(address).unwrap();
     let mut done = Vec::with_capacity(4);

@@ -76,7 +76,6 @@ pub struct Groups {
     pub initial_rebalance_delay_ms: u64,
     /// Longest metadata text of a committed offset, bytes.
     pub offset_metadata_max_bytes: u32,
-    pub commit_timeout_ms: u64,
     pub offsets_retention_ms: u64,
     pub offsets_retention_check_ms: u64,
     /// Partitions of `__consumer_offsets` when it is made.
@@ -234,7 +233,6 @@ impl<'a> Reader<'a> {
             max_session_ms,
             initial_rebalance_delay_ms: self.u64("group.initial.rebalance.delay.ms"),
             offset_metadata_max_bytes: self.u32("offset.metadata.max.bytes"),
-            commit_timeout_ms: self.u64("offsets.commit.timeout.ms"),
             offsets_retention_ms: self.u64("offsets.retention.minutes").saturating_mul(60_000),
             offsets_retention_check_ms: self.u64("offsets.retention.check.interval.ms"),
             offsets_partitions: self.int("offsets.topic.num.partitions") as i32,

@@ -141,6 +141,8 @@ pub(crate) mod why {
     pub(crate) const AT_ONCE: &str = "nothing waits at start: logs serve as soon as they are recovered";
     pub(crate) const CHECKPOINT: &str = "checkpoints are written with the journal, not by a clock";
     pub(crate) const CLASSIC: &str = "only the classic group protocol is offered yet";
+    pub(crate) const COMMIT: &str =
+        "a commit waits for no replica: it is answered when it is flushed, or when its log directory failed";
     pub(crate) const COMPACTION: &str = "nothing is compacted yet; compacted topics keep everything";
     pub(crate) const FLUSH: &str =
         "every acknowledged batch of a durable topic is flushed already; `ringlog.flush` decides per topic";

@@ -175,9 +175,20 @@ impl PartitionLog {
         let entries = active.index.as_ref().map_or(0, |i| i.len() as u32);
         let span = self.next_offset() + i64::from(header.last_offset_delta) - active.base;
         u64::from(active.len) + u64::from(len) > u64::from(config.segment_bytes)
-            || age > config.segment_ms.saturating_sub(config.segment_jitter_ms)
+            || age > config.segment_ms.saturating_sub(self.jitter(config))
             || entries >= (config.segment_index_bytes / KAFKA_INDEX_ENTRY_BYTES).max(1)
             || span > i64::from(i32::MAX)
+    }
+
+    /// What is taken off the roll time of the active segment: up to `segment.jitter.ms`, by chance, which a hash of what
+    /// names the segment is as good as.
+    fn jitter(&self, config: &LogConfig) -> i64 {
+        let most = config.segment_jitter_ms.min(config.segment_ms).max(0);
+        let [id @ .., _, _, _, _, _, _, _, _] = self.key.topic.0;
+        let mut hash = u64::from_le_bytes(id) ^ (self.active().base as u64) << 32 ^ self.key.partition as u64;
+        hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((hash ^ (hash >> 31)) % (most as u64 + 1)) as i64
     }
 
     /// Puts a checked batch at the end of the log. The caller stores its bytes at the place told, stamped with the offset.

@@ -116,8 +116,10 @@ impl<I: Io> Shard<I> {
             self.read_parts(request, |part| fetch.parts.push(part));
             if request.session_epoch == 0 && request.version >= 7 && !fetch.parts.is_empty() {
                 let parts = fetch.parts.iter().map(FetchPart::remembered).collect();
-                let limit = self.config.limits.fetch_sessions as usize;
                 let (core, cores) = (self.setup.core.0, self.setup.cores);
+                // The node's slots, shared out to the last one.
+                let slots = self.config.limits.fetch_sessions;
+                let limit = (slots / u32::from(cores) + u32::from(u32::from(core) < slots % u32::from(cores))) as usize;
                 fetch.session_id = self.sessions.create(parts, by_id, self.now.mono, limit, core, cores);
             }
             return Ok(());

@@ -6,6 +6,7 @@
 pub mod cold;
 pub mod conn;
 pub mod control;
+pub mod door;
 pub mod fetch;
 pub mod groups;
 pub mod produce;
@@ -17,9 +18,11 @@ use crate::io::memory::{BlockMut, Span};
 use crate::io::queue::{Parked, Receiver, Sender};
 use crate::io::{Accepted, Done, Io, Wait};
 use crate::mail::{Mail, ReplyTo, SlotAddr};
+use crate::store::space::Space;
 use crate::store::{AckTo, Purpose, Ring, Store, Waiter};
 use conn::{Conn, Slot, Work};
 use control::Control;
+use door::Door;
 use groups::Coordinators;
 use ringlog_engine::batch::Scratch;
 use ringlog_engine::config::BrokerConfig;
@@ -31,8 +34,6 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Requests begun and not answered on one connection.
-const SLOTS_MAX: usize = 64;
 /// Bytes of answers gathered into one send, and the block they are gathered in.
 const SEND_BYTES: usize = 4 << 20;
 const OUT_BLOCK: usize = 64 << 10;
@@ -103,6 +104,10 @@ pub struct Setup {
     pub advertised: Vec<(String, u16)>,
     pub dirs: Vec<crate::api::DirInfo>,
     pub seed: u64,
+    /// Room and failures of the directories.
+    pub space: Arc<Space>,
+    /// Most connections of the node that open files allow.
+    pub connections_max: u32,
     /// Set by a signal: end cleanly.
     pub stop: Arc<AtomicBool>,
     /// Called once, when every directory's first commit is durable.
@@ -115,6 +120,7 @@ enum Due {
     /// A parked fetch answers with what there is.
     Fetch(SlotAddr),
     Retention,
+    Producers,
     Housekeeping,
     Accept(u16),
 }
@@ -150,8 +156,9 @@ pub struct Shard<I: Io> {
     spare_inserts: Vec<Vec<(usize, Vec<Span>)>>,
     spare_patches: Vec<Vec<ringlog_net::produce::ProducePatch>>,
     spare_fetch: Vec<Box<fetch::FetchSlot>>,
-    /// Connections by core, on the core that accepts.
-    placed: Vec<u32>,
+    door: Door,
+    /// Bytes of requests begun and not answered.
+    in_flight: usize,
     random: u64,
     stopping: bool,
     pub turns: u64,
@@ -198,14 +205,17 @@ impl<I: Io> Shard<I> {
             spare_inserts: Vec::new(),
             spare_patches: Vec::new(),
             spare_fetch: Vec::new(),
-            placed: vec![0; setup.cores as usize],
+            door: Door::new(setup.cores, setup.connections_max),
+            in_flight: 0,
             random: setup.seed | 1,
             stopping: false,
             turns: 0,
             setup,
         };
         shard.due.push(Reverse((now.mono.after(shard.config.retention_check_ms), Due::Retention)));
+        shard.due.push(Reverse((now.mono.after(shard.config.producer_ids.expiration_check_ms), Due::Producers)));
         shard.due.push(Reverse((now.mono.after(HOUSEKEEPING_MS), Due::Housekeeping)));
+        shard.look_at_disks();
         shard
     }
 
@@ -232,6 +242,7 @@ impl<I: Io> Shard<I> {
         self.done = done;
         self.on_mail();
         self.on_time();
+        self.open_door();
         self.settle();
         self.resume_starved();
         self.store.retry_waiting(self.now);
@@ -259,7 +270,8 @@ impl<I: Io> Shard<I> {
             return Wait::Micros(1000);
         }
         let due = self.due.peek().map(|Reverse((at, _))| *at);
-        let next = [due, self.store.next_deadline(), self.groups.next_deadline()].into_iter().flatten().min();
+        let door = self.door.next_deadline(&self.config.limits);
+        let next = [due, door, self.store.next_deadline(), self.groups.next_deadline()].into_iter().flatten().min();
         match next {
             None => Wait::Forever,
             Some(at) => Wait::Micros(at.0.saturating_sub(self.io.now().mono.0).saturating_mul(1000)),
@@ -268,7 +280,9 @@ impl<I: Io> Shard<I> {
 
     fn on_done(&mut self, done: Done) {
         match done {
-            Done::Accepted(accepted) => self.place(accepted),
+            Done::Accepted(accepted) => {
+                self.door.arrive(accepted, &self.config.limits, self.config.sockets.backlog);
+            }
             Done::AcceptFailed { listener, errno } => {
                 let error = std::io::Error::from_raw_os_error(errno);
                 eprintln!("warning: accepting a connection failed ({error}); trying again in 100 ms");
@@ -342,10 +356,7 @@ impl<I: Io> Shard<I> {
                 self.apply_image(image);
                 self.post.send(from, Mail::ImageApplied { revision });
             }
-            Mail::ConnectionClosed { core } => {
-                let placed = &mut self.placed[core.0 as usize];
-                *placed = placed.saturating_sub(1);
-            }
+            Mail::ConnectionClosed { core, ip } => self.door.left(core, ip),
             Mail::ImageApplied { revision } => self.on_image_applied(revision),
             Mail::Stop => self.stopping = true,
         }
@@ -361,12 +372,19 @@ impl<I: Io> Shard<I> {
                 Due::Fetch(slot) => self.on_fetch_deadline(slot),
                 Due::Retention => {
                     self.store.retain(self.now, &mut self.io);
-                    let config = &self.config;
-                    self.store.expire_producers(self.now, config.producer_ids.expiration_ms as i64);
-                    self.due.push(Reverse((self.now.mono.after(config.retention_check_ms.max(10)), Due::Retention)));
+                    let next = self.now.mono.after(self.config.retention_check_ms.max(10));
+                    self.due.push(Reverse((next, Due::Retention)));
+                }
+                Due::Producers => {
+                    let ids = &self.config.producer_ids;
+                    self.store.expire_producers(self.now, ids.expiration_ms as i64);
+                    let next = self.now.mono.after(ids.expiration_check_ms.max(10));
+                    self.due.push(Reverse((next, Due::Producers)));
                 }
                 Due::Housekeeping => {
                     self.reap_idle();
+                    self.look_at_disks();
+                    self.store.bound_producers(self.config.limits.producers_per_core as usize);
                     self.due.push(Reverse((self.now.mono.after(HOUSEKEEPING_MS), Due::Housekeeping)));
                 }
                 Due::Accept(listener) => self.io.accept(listener),
@@ -407,24 +425,35 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Gives a new connection to the core with the fewest.
-    fn place(&mut self, accepted: Accepted) {
-        let least = (0..self.placed.len()).min_by_key(|k| self.placed[*k]).expect("there is a core");
-        self.placed[least] += 1;
-        if least == self.setup.core.0 as usize {
-            self.serve(accepted);
-        } else {
-            self.post.send(CoreId(least as u16), Mail::Connection(accepted));
+    /// Takes in the connections that may come in now.
+    fn open_door(&mut self) {
+        while let Some((core, accepted)) = self.door.admit(self.now.mono, &self.config.limits) {
+            if core == self.setup.core {
+                self.serve(accepted);
+            } else {
+                self.post.send(core, Mail::Connection(accepted));
+            }
+        }
+    }
+
+    /// Takes over what is known of the directories' room and failures, and tells of failures here.
+    fn look_at_disks(&mut self) {
+        let reserve = i64::try_from(self.config.disk_reserve_bytes).unwrap_or(i64::MAX);
+        let space = self.setup.space.clone();
+        for (dir, info) in (0..).zip(self.setup.dirs.iter_mut()) {
+            (info.total_bytes, info.usable_bytes) = space.of(dir);
+            let short = info.usable_bytes >= 0 && info.usable_bytes < reserve;
+            self.store.set_short(dir, short.then_some((info.usable_bytes, reserve)));
+            if self.store.dirs[usize::from(dir)].latched.is_some() {
+                space.fail(dir);
+            } else if space.has_failed(dir) {
+                self.store.latch(dir, "a write or flush of another core failed".to_string());
+            }
+            info.usable = self.store.dirs[usize::from(dir)].latched.is_none();
         }
     }
 
     fn serve(&mut self, accepted: Accepted) {
-        let open = self.by_io.len() as u32 * u32::from(self.setup.cores);
-        let limits = &self.config.limits;
-        let same_ip = self.conns.iter().flatten().filter(|c| c.peer.ip() == accepted.peer.ip()).count() as u32;
-        if open >= limits.connections || same_ip * u32::from(self.setup.cores) >= limits.connections_per_ip {
-            return drop(accepted);
-        }
         let (peer, listener) = (accepted.peer, accepted.listener);
         let io = self.io.adopt(accepted);
         self.generation = self.generation.wrapping_add(1);
@@ -483,8 +512,19 @@ impl<I: Io> Shard<I> {
             let hot = matches!(i16::from_be_bytes([head[4], head[5]]), 0 | 1);
             let cold_runs = matches!(conn.slots.back(), Some(Slot { work: Work::Cold(_), .. }));
             let budget = self.config.limits.inflight_connection_bytes as usize;
-            let full = conn.slots.len() >= SLOTS_MAX || (conn.in_flight > 0 && conn.in_flight + len > budget);
+            let most = self.config.limits.inflight_requests as usize;
+            let full = conn.slots.len() >= most || (conn.in_flight > 0 && conn.in_flight + len > budget);
             if cold_runs || full || (!hot && !conn.slots.is_empty()) {
+                break;
+            }
+            if self.in_flight > 0 && self.in_flight + len > core_budget(&self.config, self.setup.cores) {
+                if !conn.paused {
+                    conn.paused = true;
+                    self.io.pause(conn.io);
+                }
+                if !self.starved.contains(&k) {
+                    self.starved.push(k);
+                }
                 break;
             }
             let mut pieces = self.store.take_spans();
@@ -596,6 +636,7 @@ impl<I: Io> Shard<I> {
     fn push_slot(&mut self, k: u32, slot: Slot) {
         let conn = self.conns[k as usize].as_mut().expect("it asked");
         conn.in_flight += slot.bytes;
+        self.in_flight += slot.bytes;
         conn.slots.push_back(slot);
     }
 
@@ -660,6 +701,7 @@ impl<I: Io> Shard<I> {
             let mut slot = conn.slots.pop_front().expect("it is there");
             conn.first_request += 1;
             conn.in_flight -= slot.bytes;
+            self.in_flight -= slot.bytes;
             finished += 1;
             if !slot.silent {
                 bytes += put_answer(&mut self.out, &mut self.store, &mut slot, &mut pieces);
@@ -718,13 +760,15 @@ impl<I: Io> Shard<I> {
 
     fn on_closed(&mut self, io: crate::io::ConnId) {
         let Some(k) = self.by_io.remove(&io) else { return };
-        self.conns[k as usize] = None;
+        let conn = self.conns[k as usize].take().expect("it is known");
+        self.in_flight -= conn.in_flight;
         self.free_conns.push(k);
         self.starved.retain(|s| *s != k);
-        if self.setup.core.0 == 0 {
-            self.placed[0] = self.placed[0].saturating_sub(1);
+        let (core, ip) = (self.setup.core, conn.peer.ip());
+        if core.0 == 0 {
+            self.door.left(core, ip);
         } else {
-            self.post.send(CoreId(0), Mail::ConnectionClosed { core: self.setup.core });
+            self.post.send(CoreId(0), Mail::ConnectionClosed { core, ip });
         }
     }
 
@@ -756,6 +800,13 @@ impl<I: Io> Shard<I> {
     fn reply_to(&self, slot: SlotAddr, part: u32) -> ReplyTo {
         ReplyTo { core: self.setup.core, slot, part }
     }
+}
+
+/// Bytes of requests one core holds: its own bound, or its share of the process's where that is less.
+fn core_budget(config: &BrokerConfig, cores: u16) -> usize {
+    let limits = &config.limits;
+    let share = (limits.inflight_bytes / u64::from(cores)).max(limits.inflight_connection_bytes);
+    limits.inflight_core_bytes.min(share) as usize
 }
 
 /// Why a request could not be begun.

@@ -41,6 +41,9 @@ impl<I: Io> Shard<I> {
     ) -> Result<(), Stop> {
         let request = ProduceRequest::parse(header.version, body)?;
         // Nothing of the request may fail for want of memory half-way: the owners' share is held back by them.
+        if !self.store.can_ever_take(len) {
+            return Err(Stop::Close("a produce request too large for ringlog.memory.bytes"));
+        }
         if !self.store.has_room(len) {
             return Err(Stop::NoMemory);
         }

@@ -43,6 +43,22 @@ pub struct Accepted {
     pub listener: u16,
 }
 
+/// What a listener asks of the kernel; connections take the buffers over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListenOptions {
+    /// Connections not accepted yet; the kernel may have a lower limit of its own.
+    pub backlog: u32,
+    /// Bytes. None: the kernel's own tuning.
+    pub send_buffer: Option<u32>,
+    pub receive_buffer: Option<u32>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> ListenOptions {
+        ListenOptions { backlog: 128, send_buffer: None, receive_buffer: None }
+    }
+}
+
 /// How an opened file is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
@@ -170,7 +186,7 @@ pub trait Io {
     fn poll(&mut self, wait: Wait, done: &mut Vec<Done>) -> std::io::Result<()>;
 
     /// Binds and listens; returns the address bound (port 0 picks one). Call before the first `poll`.
-    fn listen(&mut self, address: SocketAddr) -> std::io::Result<SocketAddr>;
+    fn listen(&mut self, address: SocketAddr, options: &ListenOptions) -> std::io::Result<SocketAddr>;
     /// Keeps accepting on a listener until `AcceptFailed`.
     fn accept(&mut self, listener: u16);
     /// Takes over a connection (accepted here or on another core). Sends without delay (TCP_NODELAY), keeps alive.

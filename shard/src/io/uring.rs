@@ -17,7 +17,7 @@ pub use setup::{Capabilities, DirectIo, DirectIoError, SetupError, probe_direct_
 pub use wakers::Wakers;
 
 use super::memory::{BlockMut, Span};
-use super::{Accepted, ConnId, Done, FileId, FileOp, Io, Token, Wait};
+use super::{Accepted, ConnId, Done, FileId, FileOp, Io, ListenOptions, Token, Wait};
 use buffers::Buffers;
 use conns::Conns;
 use files::Disks;
@@ -245,8 +245,9 @@ impl Io for Uring {
         Ok(())
     }
 
-    fn listen(&mut self, address: SocketAddr) -> io::Result<SocketAddr> {
+    fn listen(&mut self, address: SocketAddr, options: &ListenOptions) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind(address)?;
+        conns::prepare(&listener, options)?;
         let bound = listener.local_addr()?;
         self.listeners.push(listener);
         Ok(bound)

@@ -204,6 +204,11 @@ impl Hand {
         self.dead.iter().map(|d| d.base)
     }
 
+    /// There was no room for it on the disk.
+    pub fn waits_for_room(&self) -> bool {
+        matches!(self.step, Step::Wait { .. })
+    }
+
     /// Recovery found the folder.
     pub fn with_dir() -> Hand {
         Hand { dir_made: true, ..Hand::default() }

@@ -8,6 +8,7 @@ pub mod commit;
 pub mod files;
 pub mod hand;
 pub mod read;
+pub mod space;
 pub mod tail;
 
 use crate::io::memory::{Block, BlockPool, Span};
@@ -21,7 +22,7 @@ use ringlog_engine::batch::{BatchHeader, HEADER_LEN, TimestampType, stamp};
 use ringlog_engine::log::partition::{LogConfig, PartitionLog, Place};
 use ringlog_engine::producer::Check;
 use ringlog_engine::rope::Rope;
-use ringlog_engine::types::{MonoMs, Now, PartitionKey};
+use ringlog_engine::types::{MonoMs, Now, PartitionKey, WallMs};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -170,6 +171,8 @@ pub struct Dir {
     pub latched: Option<String>,
     /// There is no room to allocate: produce is refused until there is.
     pub full: bool,
+    /// Less room than `ringlog.disk.reserve.bytes` is left: produce is refused until there is more.
+    pub short: bool,
     pub recycled: hand::Recycled,
 }
 
@@ -348,6 +351,11 @@ impl Store {
         usage.budget - usage.taken
     }
 
+    /// False if a batch of so many bytes finds no room even in memory that holds nothing else.
+    pub fn can_ever_take(&mut self, bytes: usize) -> bool {
+        bytes.saturating_mul(2) + self.limits.memory_reserve <= self.pool.usage().budget
+    }
+
     /// Appends one checked batch. On `Ok` the waiter is told later, through [`Store::settled`], unless acks is 0.
     pub fn append(
         &mut self,
@@ -361,7 +369,9 @@ impl Store {
             return Err((NotAppended::Refused(ErrorCode::UnknownTopicOrPartition), to));
         };
         let dir = &self.dirs[partition.dir as usize];
-        if dir.latched.is_some() || dir.full {
+        // The node's own logs may use the reserve: without them nothing could be deleted.
+        let client = matches!(to, AckTo::Slot { .. } | AckTo::Remote { .. });
+        if dir.latched.is_some() || (client && (dir.full || dir.short)) {
             return Err((NotAppended::Refused(ErrorCode::KafkaStorageError), to));
         }
         if !self.has_room(HEADER_LEN + batch.1.len()) {
@@ -491,6 +501,39 @@ impl Store {
         for partition in self.partitions.iter_mut().flatten().filter(|p| p.dir == dir) {
             self.rung.append(&mut partition.rings);
         }
+    }
+
+    /// Takes note of a directory's room: `Some` of the bytes left and the reserve when they are fewer.
+    pub fn set_short(&mut self, dir: u8, short: Option<(i64, i64)>) {
+        let blocked = self.partitions.iter().flatten().any(|p| p.dir == dir && p.hand.waits_for_room());
+        let d = &mut self.dirs[dir as usize];
+        // A partition that had found no room may be gone.
+        d.full &= blocked;
+        let before = std::mem::replace(&mut d.short, short.is_some());
+        if self.core != 0 || before == d.short {
+            return;
+        }
+        match short {
+            Some((left, reserve)) => eprintln!(
+                "error: log directory {}: {left} bytes are free, fewer than ringlog.disk.reserve.bytes={reserve}. Produce is \
+                 refused there until there are more; reads and deletes go on.",
+                d.path.display()
+            ),
+            None => eprintln!("log directory {}: there is room again; produce goes on", d.path.display()),
+        }
+    }
+
+    /// Forgets the longest idle producers beyond so many, all partitions of this core together.
+    pub fn bound_producers(&mut self, most: usize) {
+        let count: usize = self.partitions.iter().flatten().map(|p| p.log.producers.len()).sum();
+        if count <= most {
+            return;
+        }
+        let all = self.partitions.iter().flatten().flat_map(|p| p.log.producers.last_used());
+        let mut times: Vec<WallMs> = all.collect();
+        let (_, last_to_go, _) = times.select_nth_unstable(count - most - 1);
+        let last_to_go = *last_to_go;
+        self.expire_producers(Now { wall: last_to_go, mono: MonoMs(0) }, 0);
     }
 
     /// Forgets producers that were idle for too long.

@@ -101,7 +101,7 @@ keys! {
         "Session timeout of streams group members, ms.";
     "offset.metadata.max.bytes", Int, Some("4096"), Any, ReadOnly, Acts,
         "Longest metadata text of a committed offset, bytes.";
-    "offsets.commit.timeout.ms", Int, Some("5000"), at_least(1), ReadOnly, Acts,
+    "offsets.commit.timeout.ms", Int, Some("5000"), at_least(1), ReadOnly, NoMeaning(why::COMMIT),
         "How long a commit may wait to be durable, ms.";
     "offsets.load.buffer.size", Int, Some("5242880"), at_least(1), ReadOnly, NoMeaning(why::LOAD),
         "Bytes read at once when a group is loaded.";

@@ -52,13 +52,13 @@ keys! {
     "socket.connection.setup.timeout.ms", Long, Some("10000"), Any, ReadOnly, NoMeaning(why::REPLICATION),
         "First wait for a connection to another broker, ms.";
     "socket.listen.backlog.size", Int, Some("50"), at_least(1), ReadOnly, Acts,
-        "Connections the kernel holds that are not accepted yet, per listener and shard.";
-    "socket.receive.buffer.bytes", Int, Some("102400"), Any, ReadOnly, Acts,
-        "Kernel receive buffer of a client socket, bytes; -1: the system's own tuning.";
+        "Connections the kernel holds that are not accepted yet, per listener; as many wait for `max.connections`.";
+    "socket.receive.buffer.bytes", Int, Some("-1"), Any, ReadOnly, Acts,
+        "Kernel receive buffer of a client socket, bytes; -1, our default: the system's own tuning.";
     "socket.request.max.bytes", Int, Some("104857600"), at_least(1), ReadOnly, Acts,
         "Largest request accepted, bytes; a larger one closes the connection.";
-    "socket.send.buffer.bytes", Int, Some("102400"), Any, ReadOnly, Acts,
-        "Kernel send buffer of a client socket, bytes; -1: the system's own tuning.";
+    "socket.send.buffer.bytes", Int, Some("-1"), Any, ReadOnly, Acts,
+        "Kernel send buffer of a client socket, bytes; -1, our default: the system's own tuning.";
     "connections.max.reauth.ms", Long, Some("0"), Any, ReadOnly, Refused(why::SECURITY),
         "Longest life of an authenticated session, ms; 0: unlimited.";
 }

@@ -30,7 +30,7 @@ keys! {
     "ringlog.max.partitions", Int, Some("20000"), between(1, 1000000), ReadOnly, Acts,
         "Partitions on this node, internal ones included; a further one is refused.";
     "ringlog.max.groups", Int, Some("10000"), between(1, 1000000), ReadOnly, Acts,
-        "Consumer groups on one shard; a further one is refused.";
+        "Consumer groups in one partition of `__consumer_offsets`; a further one is refused.";
     "ringlog.max.group.members", Int, Some("10000"), between(1, 1000000), ReadOnly, Acts,
         "Members of one group, where `group.max.size` allows more.";
     "ringlog.max.member.bytes", Int, Some("1048576"), between(1024, 104857600), ReadOnly, Acts,

@@ -4,14 +4,14 @@
 //! then may the slot serve another, under another generation.
 
 use super::super::memory::Span;
-use super::super::{Accepted, ConnId, Done, Socket};
+use super::super::{Accepted, ConnId, Done, ListenOptions, Socket};
 use super::Uring;
 use super::buffers::GROUP;
 use super::ring::Kind;
 use io_uring::{cqueue, opcode, types};
-use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
+use nix::sys::socket::{Backlog, Shutdown, listen, setsockopt, shutdown, sockopt};
 use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// A [`ConnId`] is a slot (low bits) and a generation (the rest).
@@ -39,6 +39,18 @@ struct Conn {
 /// An IPv4 peer of a socket that listens on both is told as what it is.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Gives a listener its backlog and the buffers its connections begin with. Listening again only changes the backlog.
+pub(super) fn prepare(listener: &TcpListener, options: &ListenOptions) -> std::io::Result<()> {
+    if let Some(bytes) = options.send_buffer {
+        setsockopt(listener, sockopt::SndBuf, &(bytes as usize))?;
+    }
+    if let Some(bytes) = options.receive_buffer {
+        setsockopt(listener, sockopt::RcvBuf, &(bytes as usize))?;
+    }
+    let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
+    Ok(listen(listener, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?)
 }
 
 /// All connections of a core.

@@ -1,0 +1,91 @@
+//! The door: which new connections come in, when, and to which core they go. On core 0, where all are accepted.
+//!
+//! `max.connections.per.ip` closes at once. `max.connections` and `max.connection.creation.rate` let a connection wait here
+//! unserved, as Kafka lets it wait unaccepted; no more of them than a backlog holds, and what comes then is closed.
+
+use crate::io::Accepted;
+use ringlog_engine::limits::Limits;
+use ringlog_engine::types::{CoreId, MonoMs};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+/// Parts of a connection in which the rate is counted: one millisecond at one connection a second.
+const PARTS: u64 = 1000;
+
+#[derive(Debug)]
+pub struct Door {
+    /// Open connections by core, those on their way to it included.
+    placed: Vec<u32>,
+    /// Open and waiting connections by the peer's address.
+    by_ip: BTreeMap<IpAddr, u32>,
+    waiting: VecDeque<Accepted>,
+    /// What may still come in of the creation rate, in parts, as of `counted`.
+    rate_left: u64,
+    counted: MonoMs,
+    /// No more than this many are open, whatever the settings say: the limit on open files.
+    open_max: u32,
+}
+
+impl Door {
+    /// The rate begins full: a second's worth may come at once.
+    pub fn new(cores: u16, open_max: u32) -> Door {
+        Door {
+            placed: vec![0; usize::from(cores)],
+            by_ip: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            rate_left: u64::MAX,
+            counted: MonoMs(0),
+            open_max,
+        }
+    }
+
+    /// A connection was accepted. It waits until [`Door::admit`] lets it in, or is closed here.
+    pub fn arrive(&mut self, accepted: Accepted, limits: &Limits, backlog: u32) {
+        let ip = accepted.peer.ip();
+        let exception = limits.connections_per_ip_overrides.iter().find(|(address, _)| address.to_canonical() == ip);
+        let most = exception.map_or(limits.connections_per_ip, |(_, most)| *most);
+        let open = self.by_ip.get(&ip).copied().unwrap_or(0);
+        if open >= most || self.waiting.len() > backlog as usize {
+            return drop(accepted);
+        }
+        self.by_ip.insert(ip, open + 1);
+        self.waiting.push_back(accepted);
+    }
+
+    /// The next connection to serve and the core with the fewest; `None` while none waits or none may come in.
+    pub fn admit(&mut self, now: MonoMs, limits: &Limits) -> Option<(CoreId, Accepted)> {
+        let rate = u64::from(limits.connection_creation_rate);
+        let gained = now.0.saturating_sub(self.counted.0).saturating_mul(rate);
+        self.rate_left = self.rate_left.saturating_add(gained).min(rate * PARTS);
+        self.counted = now;
+        if self.waiting.is_empty() || self.is_full(limits) || self.rate_left < PARTS {
+            return None;
+        }
+        self.rate_left -= PARTS;
+        let accepted = self.waiting.pop_front()?;
+        let core = (0..self.placed.len()).min_by_key(|k| self.placed[*k]).expect("there is a core");
+        self.placed[core] += 1;
+        Some((CoreId(core as u16), accepted))
+    }
+
+    /// A connection that was let in is gone.
+    pub fn left(&mut self, core: CoreId, ip: IpAddr) {
+        self.placed[usize::from(core.0)] -= 1;
+        let open = self.by_ip.get_mut(&ip).expect("it was counted when it arrived");
+        *open -= 1;
+        if *open == 0 {
+            self.by_ip.remove(&ip);
+        }
+    }
+
+    /// When the rate lets the next one in, if that is what it waits for.
+    pub fn next_deadline(&self, limits: &Limits) -> Option<MonoMs> {
+        let rate = u64::from(limits.connection_creation_rate);
+        let rate_waits = !self.waiting.is_empty() && !self.is_full(limits) && rate > 0;
+        rate_waits.then(|| self.counted.after(PARTS.saturating_sub(self.rate_left).div_ceil(rate)))
+    }
+
+    fn is_full(&self, limits: &Limits) -> bool {
+        self.placed.iter().sum::<u32>() >= limits.connections.min(self.open_max)
+    }
+}
