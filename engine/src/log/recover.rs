@@ -365,3 +365,167 @@ impl Recovered<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::tests::Writer;
+    use super::super::journal::{BLOCK, FRAME_HEADER_LEN, read_journal};
+    use super::*;
+    use crate::types::TopicId;
+
+    fn key(partition: i32) -> PartitionKey {
+        PartitionKey { topic: TopicId([7; 16]), partition }
+    }
+
+    /// A batch of one record as far as recovery looks: a header and as many bytes as it says.
+    fn batch(base_offset: i64, len: usize) -> Vec<u8> {
+        let header = BatchHeader { base_offset, batch_length: len as i32 - 12, record_count: 1, ..Default::default() };
+        let mut bytes = header.encode().to_vec();
+        bytes.resize(len, base_offset as u8 + 1);
+        bytes
+    }
+
+    fn replay(file: &[u8]) -> Result<BTreeMap<PartitionKey, Recovered<'_>>, Unreadable> {
+        let journal = read_journal(0, 1, [file, &[]]).expect("no damage");
+        let mut replay = Replay::default();
+        for frame in &journal.frames {
+            replay.frame(frame, frame.header.sequence <= journal.durable)?;
+        }
+        Ok(replay.finish())
+    }
+
+    fn append(partition: i32, segment: i64, position: u32, bytes: &[u8]) -> Record<'_> {
+        Record::Append { key: key(partition), segment, position, bytes }
+    }
+
+    #[test]
+    fn cut_at_every_byte_the_whole_frames_are_left() {
+        let batches: Vec<Vec<u8>> = (0..5).map(|k| batch(k, 70 + 10 * k as usize)).collect();
+        let mut writer = Writer::new(1, 0, 0, 1);
+        let (mut position, mut ends) = (0, Vec::new());
+        for bytes in &batches {
+            writer.frame(&[append(0, 0, position, bytes)]);
+            position += bytes.len() as u32;
+            ends.push(writer.file.len() - BLOCK + FRAME_HEADER_LEN + 48 + bytes.len());
+        }
+        for cut in 0..writer.file.len() {
+            let whole = ends.iter().take_while(|end| **end <= cut).count();
+            let mut zeroed = writer.file.clone();
+            zeroed[cut..].fill(0);
+            for file in [&writer.file[..cut], &zeroed] {
+                let partitions = replay(file).unwrap();
+                let Some(found) = partitions.get(&key(0)) else {
+                    assert_eq!(whole, 0, "cut at {cut}");
+                    continue;
+                };
+                assert_eq!((found.next_offset, found.appended.len()), (whole as i64, whole), "cut at {cut}");
+                let bytes: Vec<u8> = found.redo.iter().flat_map(|redo| redo.bytes).copied().collect();
+                assert_eq!(bytes, batches[..whole].concat());
+            }
+        }
+    }
+
+    #[test]
+    fn recycled_space_with_a_good_batch_at_the_next_offset_is_not_believed() {
+        let (first, next) = (batch(0, 100), batch(1, 100));
+        let mut writer = Writer::new(1, 0, 0, 1);
+        writer.frame(&[append(0, 0, 0, &first)]);
+        let mut bare = writer.file.clone();
+        bare.extend(&next);
+        bare.resize(3 * BLOCK, 0);
+        assert_eq!(replay(&bare).unwrap()[&key(0)].next_offset, 1);
+        // The very frame that would come next, of another start, another core, another lap, another place.
+        let mut good = Writer::new(1, 0, 0, 1);
+        good.frame(&[append(0, 0, 0, &first)]);
+        good.frame(&[append(0, 0, 100, &next)]);
+        assert_eq!(replay(&good.file).unwrap()[&key(0)].next_offset, 2);
+        for (incarnation, core, lap, shift) in [(2, 0, 0, 0), (1, 1, 0, 0), (1, 0, 2, 0), (1, 0, 0, 1)] {
+            let mut other = Writer::new(incarnation, core, lap, 2);
+            other.file.resize((1 + shift) * BLOCK, 0);
+            other.frame(&[append(0, 0, 100, &next)]);
+            let mut file = writer.file.clone();
+            file.extend(&other.file[(1 + shift) * BLOCK..]);
+            let found = &replay(&file).unwrap()[&key(0)];
+            assert_eq!((found.next_offset, found.redo.len()), (1, 1), "{incarnation} {core} {lap} {shift}");
+        }
+    }
+
+    #[test]
+    fn extents_are_proven_by_later_frames_and_cut_with_all_that_follows() {
+        let batches: Vec<Vec<u8>> = (0..3).map(|k| batch(k, 5000)).collect();
+        let extent = |k: usize| Record::Extent {
+            key: key(0),
+            segment: 0,
+            position: 5000 * k as u32,
+            headers: &batches[k][..61],
+        };
+        let mut writer = Writer::new(1, 0, 0, 1);
+        writer.frame(&[extent(0)]);
+        writer.next.durable_sequence = 1;
+        let ragged = &batches[1][8192 - 5000..];
+        writer.frame(&[extent(1), Record::Redo { key: key(0), segment: 0, position: 8192, bytes: ragged }]);
+        writer.next.durable_sequence = 1;
+        let sealed = batch(2, 80);
+        writer.frame(&[append(0, 2, 0, &sealed)]);
+        let mut found = replay(&writer.file).unwrap().remove(&key(0)).unwrap();
+        assert_eq!(found.appended.iter().map(|a| a.unproven).collect::<Vec<_>>(), [false, true, false]);
+        assert_eq!((found.sealed.get(&0), found.end_segment, found.next_offset), (Some(&10_000), 2, 3));
+        found.cut(1);
+        assert_eq!((found.end_segment, found.end_position, found.next_offset), (0, 5000, 1));
+        assert!(found.redo.is_empty() && found.sealed.is_empty());
+    }
+
+    #[test]
+    fn a_new_lap_keeps_what_is_not_proven_and_a_new_start_keeps_nothing() {
+        let bytes = batch(0, 100);
+        let mut state = Vec::new();
+        PartitionState { next_offset: 2, ..Recovered::fresh(1).state }.encode(&mut state);
+        let mut writer = Writer::new(1, 0, 0, 1);
+        let second = batch(1, 100);
+        writer.frame(&[
+            append(0, 0, 0, &bytes),
+            Record::Extent { key: key(0), segment: 0, position: 100, headers: &second[..61] },
+        ]);
+        let after = |incarnation| {
+            let mut next = Writer::new(incarnation, 0, 0, 1);
+            next.frame(&[Record::State { key: key(0), segment: 0, position: 200, state: &state }]);
+            let mut replay = Replay::default();
+            replay.frame(&Frame::parse(&writer.file, 0).unwrap(), false).unwrap();
+            replay.frame(&Frame::parse(&next.file, 0).unwrap(), false).unwrap();
+            let found = &replay.finish()[&key(0)];
+            (found.redo.len(), found.appended.len(), found.next_offset)
+        };
+        assert_eq!(after(1), (1, 1, 2));
+        assert_eq!(after(2), (0, 0, 2));
+    }
+
+    #[test]
+    fn gaps_and_nonsense_under_a_good_checksum_are_refused() {
+        let (zero, one, two) = (batch(0, 100), batch(1, 100), batch(2, 100));
+        let refused = |records: &[Record<'_>]| {
+            let mut writer = Writer::new(1, 0, 0, 1);
+            writer.frame(&[append(0, 0, 0, &zero)]);
+            writer.frame(records);
+            replay(&writer.file).map(drop).unwrap_err()
+        };
+        let gap = |segment, position| Unreadable::Gap {
+            key: key(0),
+            segment,
+            position,
+            expected_segment: 0,
+            expected_position: 100,
+        };
+        let bad = Unreadable::BadRecord { core: 0, sequence: 2 };
+        assert_eq!(refused(&[append(0, 0, 101, &one)]), gap(0, 101));
+        assert_eq!(refused(&[append(0, 2, 0, &two)]), gap(2, 0));
+        assert_eq!(refused(&[append(0, 0, 100, &two)]), bad);
+        assert_eq!(refused(&[append(0, 0, 100, &one[..99])]), bad);
+        assert_eq!(refused(&[Record::Redo { key: key(5), segment: 0, position: 0, bytes: &[] }]), bad);
+        assert_eq!(refused(&[Record::Trim { key: key(5), log_start_offset: 1 }]), bad);
+        assert_eq!(refused(&[Record::State { key: key(5), segment: 0, position: 0, state: &[1, 2] }]), bad);
+        let mut fine = Writer::new(1, 0, 0, 1);
+        fine.frame(&[Record::Trim { key: key(5), log_start_offset: 0 }, append(0, 0, 0, &zero), append(0, 1, 0, &one)]);
+        fine.frame(&[Record::Drop { key: key(0) }]);
+        assert!(replay(&fine.file).unwrap().is_empty());
+    }
+}

@@ -243,6 +243,9 @@ fn hold(disk: Disk, path: PathBuf, notices: &mut Vec<String>) -> Result<Held, Bo
         Err(error) => return refuse(&path, format!("its file system cannot be told: {error}")),
     }
     let meta = meta::read(disk, &path)?;
+    if meta.is_none() && !journals::find(disk, &path)?.is_empty() {
+        return refuse(&path, format!("holds journals and no {}: restore that file", files::META));
+    }
     Ok(Held { path, lock, meta })
 }
 
