@@ -220,7 +220,7 @@ impl<'a> Records<'a> {
         let own = i64::from_le_bytes(head[40..48].try_into().ok()?);
         Some(match head[0] {
             APPEND => Record::Append { key, segment, position, bytes: payload },
-            EXTENT if payload_len % batch::HEADER_LEN == 0 => {
+            EXTENT if payload_len.is_multiple_of(batch::HEADER_LEN) => {
                 Record::Extent { key, segment, position, headers: payload }
             }
             REDO => Record::Redo { key, segment, position, bytes: payload },

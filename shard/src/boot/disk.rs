@@ -174,8 +174,8 @@ impl Disk {
         Ok(match kind {
             BTRFS_SUPER_MAGIC => FileSystem::CopyOnWrite("btrfs"),
             TMPFS_MAGIC => FileSystem::Memory,
-            other if other.0 as i64 == ZFS_MAGIC => FileSystem::CopyOnWrite("zfs"),
-            other if other.0 as i64 == BCACHEFS_MAGIC => FileSystem::CopyOnWrite("bcachefs"),
+            other if other.0 == ZFS_MAGIC => FileSystem::CopyOnWrite("zfs"),
+            other if other.0 == BCACHEFS_MAGIC => FileSystem::CopyOnWrite("bcachefs"),
             _ => FileSystem::InPlace,
         })
     }

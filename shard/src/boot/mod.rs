@@ -249,16 +249,19 @@ fn hold(disk: Disk, path: PathBuf, notices: &mut Vec<String>) -> Result<Held, Bo
     Ok(Held { path, lock, meta })
 }
 
+/// A directory known to be this node's.
+type Agreed = (PathBuf, DirLock, DirId);
+
 /// All directories belong to one cluster and this node; the new ones are marked so.
 fn agree(
     disk: Disk,
     held: Vec<Held>,
     node_id: i32,
     random: &mut dyn FnMut() -> [u8; 16],
-) -> Result<(String, Vec<(PathBuf, DirLock, DirId)>), BootError> {
+) -> Result<(String, Vec<Agreed>), BootError> {
     let known = held.iter().find_map(|h| h.meta.as_ref().map(|meta| (meta.cluster_id.clone(), h.path.clone())));
     let (cluster_id, from) = known.unwrap_or_else(|| (meta::fresh_id(random).to_string(), PathBuf::new()));
-    let mut agreed: Vec<(PathBuf, DirLock, DirId)> = Vec::new();
+    let mut agreed: Vec<Agreed> = Vec::new();
     for Held { path, lock, meta } in held {
         let meta = match meta {
             Some(meta) => meta,

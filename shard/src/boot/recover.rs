@@ -9,7 +9,7 @@ use crate::store::files;
 use ringlog_engine::log::journal::{Damage, Journal, read_journal};
 use ringlog_engine::log::recover::{Recovered, Replay, Unreadable};
 use ringlog_engine::types::{PartitionKey, TopicId, WallMs};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -76,9 +76,12 @@ pub(super) fn replay<'a>(
     Ok(replay.finish())
 }
 
+/// The two files of a core's journal, as far as they are there.
+type Halves<'a> = [Option<&'a [u8]>; 2];
+
 /// The journals that speak: from the newest start all of whose cores have a frame, which stands for all before it.
 fn needed<'a>(dir: &Path, found: &[Found], files: &'a [Vec<u8>]) -> Result<Vec<(u16, Journal<'a>)>, BootError> {
-    let mut starts: BTreeMap<u64, BTreeMap<u16, [Option<&'a [u8]>; 2]>> = BTreeMap::new();
+    let mut starts: BTreeMap<u64, BTreeMap<u16, Halves<'a>>> = BTreeMap::new();
     for (found, bytes) in found.iter().zip(files) {
         starts.entry(found.incarnation).or_default().entry(found.core).or_default()[usize::from(found.half)] =
             Some(bytes);
@@ -108,12 +111,7 @@ fn needed<'a>(dir: &Path, found: &[Found], files: &'a [Vec<u8>]) -> Result<Vec<(
     Ok(needed.into_iter().rev().flatten().collect())
 }
 
-fn read_core<'a>(
-    dir: &Path,
-    core: u16,
-    incarnation: u64,
-    halves: [Option<&'a [u8]>; 2],
-) -> Result<Journal<'a>, BootError> {
+fn read_core<'a>(dir: &Path, core: u16, incarnation: u64, halves: Halves<'a>) -> Result<Journal<'a>, BootError> {
     let name = |half| files::journal(dir, incarnation, core, half).display().to_string();
     match read_journal(core, incarnation, halves.map(Option::unwrap_or_default)) {
         Ok(journal) => match halves.iter().position(Option::is_none) {
@@ -341,8 +339,8 @@ pub(super) fn orphans(
     folders: &BTreeMap<PartitionKey, String>,
     known: &[BootedPartition],
 ) -> Option<String> {
-    let mut unknown =
-        folders.iter().filter(|(key, _)| known.iter().all(|p| p.key != **key)).map(|(key, topic)| (key, topic));
+    let known: BTreeSet<PartitionKey> = known.iter().map(|p| p.key).collect();
+    let mut unknown = folders.iter().filter(|(key, _)| !known.contains(key));
     let (key, topic) = unknown.next()?;
     let first: PathBuf = files::partition_dir(dir, topic, *key);
     let more = match unknown.count() {
