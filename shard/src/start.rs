@@ -59,6 +59,8 @@ pub fn start(arguments: StartArgs) -> ExitCode {
 
 fn run(arguments: &StartArgs) -> Result<(), Vec<String>> {
     let began = Instant::now();
+    // Before any thread starts: one that did not block them would end the process at the first signal.
+    stop_signals().thread_block().expect("signals can be blocked");
     let config = Arc::new(settings(arguments)?);
     let cpus = cpus(&config)?;
     let limits = raise_limits(&config);
@@ -70,6 +72,11 @@ fn run(arguments: &StartArgs) -> Result<(), Vec<String>> {
     let image = Arc::new(read_image(&config, &booted)?);
     let node = Node::new(config, cpus, booted, image, began)?;
     node.run(&limits)
+}
+
+/// What asks the broker to end.
+fn stop_signals() -> nix::sys::signal::SigSet {
+    [nix::sys::signal::Signal::SIGINT, nix::sys::signal::Signal::SIGTERM].into_iter().collect()
 }
 
 /// Reads the file and the overrides; prints what is worth a notice.
@@ -350,11 +357,7 @@ impl Node {
 
     /// A thread that waits for SIGINT and SIGTERM: the first stops cleanly, the second at once.
     fn watch_signals(&self) {
-        use nix::sys::signal::{SigSet, Signal};
-        let mut set = SigSet::empty();
-        set.add(Signal::SIGINT);
-        set.add(Signal::SIGTERM);
-        set.thread_block().expect("signals can be blocked");
+        let set = stop_signals();
         let (stop, wakers, cores) = (self.stop.clone(), self.wakers.clone(), self.cpus.len());
         std::thread::Builder::new()
             .name("signals".into())
