@@ -90,6 +90,17 @@ impl SegmentIndex {
         }
     }
 
+    /// The relative offset of the batch at a position that an entry names.
+    pub fn relative_offset_at(&self, position: u32) -> Option<u32> {
+        let at = self.entries.binary_search_by_key(&position, |e| e.position).ok()?;
+        Some(self.entries[at].relative_offset)
+    }
+
+    /// In order of offset.
+    pub fn entries(&self) -> &[IndexEntry] {
+        &self.entries
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }

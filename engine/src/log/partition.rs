@@ -3,7 +3,7 @@
 
 use super::index::SegmentIndex;
 use crate::ErrorCode;
-use crate::batch::BatchHeader;
+use crate::batch::{BatchHeader, HEADER_LEN, MAGIC};
 use crate::producer::ProducerStates;
 use crate::types::{PartitionKey, WallMs};
 use std::collections::VecDeque;
@@ -141,6 +141,30 @@ impl PartitionLog {
 
     pub fn damaged_from(&self) -> i64 {
         self.damaged_from
+    }
+
+    /// Offsets from here on turned out lost to damage: they are refused, those before are not.
+    pub fn on_damage(&mut self, offset: i64) {
+        self.damaged_from = self.damaged_from.min(offset);
+    }
+
+    /// The offset of the batch at a place that [`PartitionLog::locate`] named.
+    pub fn offset_at(&self, place: Place) -> Option<i64> {
+        let index = self.segment(place.segment)?.index.as_ref()?;
+        let relative = if place.position == 0 { 0 } else { index.relative_offset_at(place.position)? };
+        Some(place.segment + i64::from(relative))
+    }
+
+    /// Can this be the header of a batch of this log, with `left` bytes to the end of its segment, and at `offset`, if that is
+    /// known? Checks what a batch's own checksum does not cover.
+    pub fn may_hold(&self, header: &BatchHeader, offset: Option<i64>, left: u32) -> bool {
+        let len = header.total_len();
+        let epoch = self.epoch_at(header.base_offset);
+        header.magic == MAGIC
+            && (HEADER_LEN..=left as usize).contains(&len)
+            && header.last_offset_delta >= 0
+            && offset.is_none_or(|offset| offset == header.base_offset)
+            && (epoch == -1 || epoch == header.leader_epoch)
     }
 
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &Segment> + ExactSizeIterator {

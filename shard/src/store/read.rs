@@ -1,6 +1,9 @@
 //! Reading a partition: from the tail in memory, or from its segment files with read-ahead. Nothing here blocks: what must
 //! come from disk is started, the asker is rung when it is there and asks again.
 //!
+//! What comes from disk is checked before it is handed out: checksum, offset and leader epoch of every batch, once per block
+//! read. The offset from which a log turned out damaged is remembered in the log, which refuses it from there on.
+//!
 //! One disk operation at a time per partition. Lives on the core that owns the partition.
 
 use super::{PartIdx, Partition, Purpose, Store, files};
@@ -8,10 +11,11 @@ use crate::io::memory::{Block, BlockMut, Span};
 use crate::io::{Access, FileId, FileOp, Io};
 use crate::mail::ReadAnswer;
 use ringlog_engine::ErrorCode;
-use ringlog_engine::batch::{BatchHeader, HEADER_LEN};
+use ringlog_engine::batch::{BatchHeader, HEADER_LEN, checksum_matches};
 use ringlog_engine::log::index::{IndexFile, SegmentIndex};
 use ringlog_engine::log::journal::BLOCK;
 use ringlog_engine::log::partition::{Located, Place};
+use ringlog_engine::rope::Rope;
 use std::collections::VecDeque;
 
 /// Bytes read ahead of a reader that comes from the disk.
@@ -24,7 +28,24 @@ const FILES_MAX: usize = 4;
 struct ColdBlock {
     segment: i64,
     start: u32,
+    /// Where the bytes end that were durable in the file when they were read.
+    end: u32,
     block: Block,
+    checked: Checked,
+}
+
+impl ColdBlock {
+    fn is(&self, block: &Block) -> bool {
+        std::ptr::eq(self.block.bytes(), block.bytes())
+    }
+}
+
+/// What of a block was checked and found good: from one batch to another, and the offset at which the other must begin.
+#[derive(Clone, Copy, Debug, Default)]
+struct Checked {
+    from: u32,
+    to: u32,
+    next_offset: i64,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +58,8 @@ enum Step {
     Read {
         base: i64,
         start: u32,
+        /// Where the bytes end that are durable.
+        end: u32,
     },
     OpenIndex {
         base: i64,
@@ -49,6 +72,8 @@ enum Step {
     Rebuild {
         base: i64,
         position: u32,
+        /// Offset at which the next batch must begin.
+        offset: i64,
         index: SegmentIndex,
     },
 }
@@ -66,12 +91,25 @@ pub struct ColdReads {
 }
 
 impl ColdReads {
-    fn find(&self, place: Place) -> Option<&ColdBlock> {
+    /// The block that holds `need` bytes from a place on.
+    fn find(&self, place: Place, need: usize) -> Option<&ColdBlock> {
         self.blocks.iter().find(|b| {
-            b.segment == place.segment
-                && b.start <= place.position
-                && place.position - b.start < b.block.bytes().len() as u32
+            b.segment == place.segment && b.start <= place.position && place.position as usize + need <= b.end as usize
         })
+    }
+
+    /// What was checked in a block from a position on: the position where it ends, and the offset there.
+    fn checked_from(&self, block: &Block, position: u32) -> Option<(u32, i64)> {
+        let checked = self.blocks.iter().find(|b| b.is(block))?.checked;
+        (checked.from <= position && position < checked.to).then_some((checked.to, checked.next_offset))
+    }
+
+    /// The batch at a position of a block is good.
+    fn note_checked(&mut self, block: &Block, position: u32, header: &BatchHeader) {
+        let Some(block) = self.blocks.iter_mut().find(|b| b.is(block)) else { return };
+        let from = if block.checked.to == position { block.checked.from } else { position };
+        let to = position + header.total_len() as u32;
+        block.checked = Checked { from, to, next_offset: header.next_offset() };
     }
 
     fn file(&self, base: i64) -> Option<FileId> {
@@ -122,6 +160,7 @@ pub struct Busy;
 enum Look {
     /// Here are the bytes, from the place on, to the end of what is there.
     Memory,
+    /// A block, and the position of its first byte.
     Cold(Block, u32),
     /// Under way, or just started.
     Pending,
@@ -182,39 +221,101 @@ impl Store {
     }
 
     fn read_from(&mut self, io: &mut impl Io, part: PartIdx, place: Place, ask: ReadAt, answer: &mut ReadAnswer) {
-        let mut at = place;
+        let (mut at, mut need) = (place, HEADER_LEN);
+        // Offset of the batch at `at`, where it is known.
+        let mut offset = self.get(part).and_then(|p| p.log.offset_at(place));
         loop {
-            let look = self.look(io, part, at, HEADER_LEN);
+            let Some(p) = self.get(part) else { return answer.error = ErrorCode::UnknownTopicOrPartition };
+            let segment = p.log.segment(at.segment).expect("it was located");
+            if at.position == segment.len && segment.next_offset < p.log.high_watermark() {
+                // The log has a gap here, as its index says: what is asked for begins with the next segment.
+                at = Place { segment: segment.next_offset, position: 0 };
+                if !p.tail.holds(at) && p.log.segment(at.segment).is_some_and(|s| s.index.is_none()) {
+                    self.load_index(io, part, at.segment);
+                    return answer.pending = true;
+                }
+                offset = Some(at.segment);
+                continue;
+            }
+            let segment_len = segment.len;
+            if segment_len - at.position < HEADER_LEN as u32 {
+                self.damaged(part, at, offset.unwrap_or(ask.offset));
+                return answer.error = ErrorCode::KafkaStorageError;
+            }
+            let look = self.look(io, part, at, need);
             let p = self.get(part).expect("it was there");
             let header = match &look {
                 Look::Memory => p.tail.header(at),
-                Look::Cold(block, start) => {
-                    let from = (at.position - start) as usize;
-                    block.bytes()[from..from + HEADER_LEN].try_into().expect("a header's length")
-                }
+                Look::Cold(block, start) => header_in(block, at.position - start),
                 Look::Pending => return answer.pending = true,
                 Look::Failed => return answer.error = ErrorCode::KafkaStorageError,
             };
             let header = BatchHeader::parse(&header);
             let len = header.total_len() as u32;
-            let segment_len = p.log.segment(at.segment).map_or(0, |s| s.len);
-            if header.magic != 2
-                || header.batch_length < 0
-                || header.base_offset > ask.offset
-                || len > segment_len - at.position
-            {
-                eprintln!(
-                    "error: {}: segment {} is damaged at byte {}: no batch before offset {} starts there. \
-                     Reads of this range are refused; restore it, or see `ringlog repair`.",
-                    p.key, at.segment, at.position, ask.offset
-                );
+            if !p.log.may_hold(&header, offset, segment_len - at.position) {
+                self.damaged(part, at, offset.unwrap_or(ask.offset));
                 return answer.error = ErrorCode::KafkaStorageError;
             }
+            if let Look::Cold(block, start) = &look
+                && p.cold.checked_from(block, at.position).is_none()
+            {
+                if need < len as usize {
+                    need = len as usize;
+                    continue;
+                }
+                if !whole(block, at.position - start, len as usize) {
+                    self.damaged(part, at, header.base_offset);
+                    return answer.error = ErrorCode::KafkaStorageError;
+                }
+                self.get_mut(part).expect("it was there").cold.note_checked(block, at.position, &header);
+            }
             if header.last_offset() >= ask.offset {
-                return self.gather(io, part, at, len, look, ask, answer);
+                return self.gather(io, part, at, &header, look, ask, answer);
             }
             at.position += len;
+            (offset, need) = (Some(header.next_offset()), HEADER_LEN);
         }
+    }
+
+    /// Where a batch should be there is none, or a damaged one: from its offset on the log is refused.
+    fn damaged(&mut self, part: PartIdx, at: Place, offset: i64) {
+        let p = self.get_mut(part).expect("it was there");
+        eprintln!(
+            "error: {}-{}: segment {} is damaged at byte {}, offset {offset}. Reads from this offset on are refused, those \
+             before it go on. Restore the segment, or see `ringlog repair`.",
+            p.topic, p.key.partition, at.segment, at.position
+        );
+        p.log.on_damage(offset);
+        self.ring(part);
+    }
+
+    /// End of the last good batch in a cold block that begins before `to`; the `first`, at its place, was found good.
+    fn good_until(&mut self, part: PartIdx, first: (Place, &BatchHeader), to: u32, block: &Block, start: u32) -> u32 {
+        let (at, header) = first;
+        let p = self.get_mut(part).expect("it was there");
+        let segment_len = p.log.segment(at.segment).map_or(0, |s| s.len);
+        let (mut end, mut offset) = (at.position + header.total_len() as u32, header.next_offset());
+        while end < to {
+            let here = Place { position: end, ..at };
+            if let Some(checked) = p.cold.checked_from(block, end) {
+                (end, offset) = checked;
+                continue;
+            }
+            if end >= segment_len || p.cold.find(here, HEADER_LEN).is_none_or(|b| !b.is(block)) {
+                break;
+            }
+            let header = BatchHeader::parse(&header_in(block, end - start));
+            let len = header.total_len();
+            let there = p.cold.find(here, len).is_some_and(|b| b.is(block));
+            // What is damaged is told when it is asked for.
+            if !there || !p.log.may_hold(&header, Some(offset), segment_len - end) || !whole(block, end - start, len) {
+                break;
+            }
+            p.cold.note_checked(block, end, &header);
+            end += len as u32;
+            offset = header.next_offset();
+        }
+        end
     }
 
     /// Collects bytes from the batch at `at` on.
@@ -223,11 +324,12 @@ impl Store {
         io: &mut impl Io,
         part: PartIdx,
         at: Place,
-        first: u32,
+        header: &BatchHeader,
         look: Look,
         ask: ReadAt,
         answer: &mut ReadAnswer,
     ) {
+        let first = header.total_len() as u32;
         if first > ask.max_bytes && !ask.at_least_one {
             return;
         }
@@ -240,17 +342,12 @@ impl Store {
         match look {
             Look::Memory => p.tail.spans(at.segment, at.position, to, &mut spans),
             Look::Cold(block, start) => {
-                let block_end = start + block.bytes().len() as u32;
-                if at.position + first > block_end {
-                    self.give_spans(spans);
-                    if let Look::Failed = self.look(io, part, at, first as usize) {
-                        return answer.error = ErrorCode::KafkaStorageError;
-                    }
-                    return answer.pending = true;
+                let good = self.good_until(part, (at, header), to, &block, start);
+                spans.push(block.span((at.position - start) as usize, (good.min(to) - at.position) as usize));
+                if good - start >= READ_AHEAD as u32 / 2 {
+                    let edge = self.good_until(part, (at, header), u32::MAX, &block, start);
+                    self.read_ahead(io, part, Place { position: edge, ..at });
                 }
-                let to = to.min(block_end);
-                spans.push(block.span((at.position - start) as usize, (to - at.position) as usize));
-                self.read_ahead(io, part, at.segment, to, block_end);
             }
             Look::Pending | Look::Failed => unreachable!("there are bytes to gather"),
         }
@@ -264,9 +361,7 @@ impl Store {
         if p.tail.holds(at) {
             return Look::Memory;
         }
-        if let Some(cold) = p.cold.find(at)
-            && (at.position - cold.start) as usize + need <= cold.block.bytes().len()
-        {
+        if let Some(cold) = p.cold.find(at, need) {
             return Look::Cold(cold.block.clone(), cold.start);
         }
         let block = at.position - at.position % BLOCK as u32;
@@ -287,6 +382,9 @@ impl Store {
         if at.position >= end || visible.segment < at.segment {
             return BatchAt::End;
         }
+        if end - at.position < HEADER_LEN as u32 {
+            return BatchAt::Failed;
+        }
         let mut need = HEADER_LEN;
         loop {
             let look = self.look(io, part, at, need);
@@ -294,19 +392,25 @@ impl Store {
             let (header, cold) = match look {
                 Look::Memory => (p.tail.header(at), None),
                 Look::Cold(block, start) => {
-                    let from = (at.position - start) as usize;
-                    (block.bytes()[from..from + HEADER_LEN].try_into().expect("a header's length"), Some((block, from)))
+                    let from = at.position - start;
+                    (header_in(&block, from), Some((block, from as usize)))
                 }
                 Look::Pending => return BatchAt::Pending,
                 Look::Failed => return BatchAt::Failed,
             };
             let header = BatchHeader::parse(&header);
             let len = header.total_len();
-            if header.magic != 2 || len < HEADER_LEN || len > (end - at.position) as usize {
+            if !p.log.may_hold(&header, p.log.offset_at(at), end - at.position)
+                || header.last_offset() >= p.log.damaged_from()
+            {
                 return BatchAt::Failed;
             }
             match cold {
-                Some((block, from)) if from + len <= block.bytes().len() => {
+                Some((block, from)) if need >= len || p.cold.checked_from(&block, at.position).is_some() => {
+                    if p.cold.checked_from(&block, at.position).is_none() && !whole(&block, from as u32, len) {
+                        self.damaged(part, at, header.base_offset);
+                        return BatchAt::Failed;
+                    }
                     return BatchAt::Here { header, spans: vec![block.span(from, len)] };
                 }
                 Some(_) => need = len,
@@ -334,9 +438,9 @@ impl Store {
             );
         };
         let len = need.max(READ_AHEAD).next_multiple_of(BLOCK);
-        let in_file = p.file(base).map_or(u32::MAX, |f| f.durable.next_multiple_of(BLOCK as u32));
-        let segment_len = p.log.segment(base).map_or(0, |s| s.len).next_multiple_of(BLOCK as u32).min(in_file);
-        let len = len.min(segment_len.saturating_sub(start) as usize);
+        let in_file = p.file(base).map_or(u32::MAX, |f| f.durable);
+        let end = p.log.segment(base).map_or(0, |s| s.len).min(in_file);
+        let len = len.min(end.next_multiple_of(BLOCK as u32).saturating_sub(start) as usize);
         if len == 0 {
             return;
         }
@@ -348,18 +452,22 @@ impl Store {
             return;
         };
         let p = self.get_mut(part).expect("it was there");
-        p.cold.step = Step::Read { base, start };
+        p.cold.step = Step::Read { base, start, end: end.min(start + len as u32) };
         io.read(Purpose::ColdRead { part }.token(), file, u64::from(start), block, len as u32);
     }
 
-    /// A reader has come past the middle of the last block read: the next one is read while it is busy with this.
-    fn read_ahead(&mut self, io: &mut impl Io, part: PartIdx, segment: i64, at: u32, block_end: u32) {
+    /// A reader has come past the middle of the last block read: what begins at `next`, the first batch that is not whole in
+    /// it, is read while the reader is busy with this.
+    fn read_ahead(&mut self, io: &mut impl Io, part: PartIdx, next: Place) {
         let p = self.get(part).expect("it was there");
-        let next = Place { segment, position: block_end };
-        let more = p.log.segment(segment).is_some_and(|s| block_end < s.len);
-        let close = block_end - at < READ_AHEAD as u32 / 2;
-        if more && close && p.cold.idle() && !p.tail.holds(next) && p.cold.find(next).is_none() {
-            self.fetch_cold(io, part, segment, block_end - block_end % BLOCK as u32, BLOCK);
+        let more = p.log.segment(next.segment).is_some_and(|s| next.position < s.len);
+        let ahead = p
+            .cold
+            .blocks
+            .iter()
+            .any(|b| b.segment == next.segment && b.start == next.position - next.position % BLOCK as u32);
+        if more && !ahead && p.cold.idle() && !p.tail.holds(next) {
+            self.fetch_cold(io, part, next.segment, next.position - next.position % BLOCK as u32, BLOCK);
         }
     }
 
@@ -371,7 +479,7 @@ impl Store {
         }
         if p.cold.rebuild.contains(&base) {
             if p.cold.file(base).is_some() {
-                return self.rebuild(io, part, base, 0, SegmentIndex::default());
+                return self.rebuild(io, part, (base, 0, base), SegmentIndex::default());
             }
             return self.fetch_cold(io, part, base, 0, BLOCK);
         }
@@ -383,7 +491,9 @@ impl Store {
         );
     }
 
-    fn rebuild(&mut self, io: &mut impl Io, part: PartIdx, base: i64, position: u32, index: SegmentIndex) {
+    /// `at`: base offset of the segment, and position and offset of its next batch.
+    fn rebuild(&mut self, io: &mut impl Io, part: PartIdx, at: (i64, u32, i64), index: SegmentIndex) {
+        let (base, position, offset) = at;
         let start = position - position % BLOCK as u32;
         let Some(block) = self.pool.take(READ_AHEAD) else {
             self.memory_wanted = true;
@@ -391,7 +501,7 @@ impl Store {
         };
         let p = self.get_mut(part).expect("it was there");
         let file = p.cold.file(base).expect("the segment's file is open");
-        p.cold.step = Step::Rebuild { base, position, index };
+        p.cold.step = Step::Rebuild { base, position, offset, index };
         io.read(Purpose::ColdRead { part }.token(), file, u64::from(start), block, READ_AHEAD as u32);
     }
 
@@ -432,10 +542,16 @@ impl Store {
     pub fn on_cold_read(&mut self, io: &mut impl Io, part: PartIdx, block: BlockMut, result: i32) {
         let Some(p) = self.partitions[part.0 as usize].as_mut() else { return };
         match std::mem::take(&mut p.cold.step) {
-            Step::Read { base, start } if result > 0 => {
-                p.cold.blocks.push_back(ColdBlock { segment: base, start, block: block.block() });
+            Step::Read { base, start, end } if result >= 0 => {
+                let there = start + result as u32;
+                if there < end {
+                    eprintln!("error: {}: the file of segment {base} ends at byte {there}; the rest is refused", p.key);
+                    p.cold.failed = Some((base, start));
+                }
+                let (block, end) = (block.block(), end.min(there));
+                p.cold.blocks.push_back(ColdBlock { segment: base, start, end, block, checked: Checked::default() });
             }
-            Step::Read { base, start } => {
+            Step::Read { base, start, .. } => {
                 let error = std::io::Error::from_raw_os_error(-result);
                 eprintln!(
                     "error: {}: segment {base} cannot be read at byte {start} ({error}); this range is refused",
@@ -449,13 +565,16 @@ impl Store {
                     .ok()
                     .filter(|f| p.log.segment(base).is_some_and(|s| f.base_offset == base && f.segment_len == s.len));
                 match good {
-                    Some(file) => p.log.set_index(base, file.index),
+                    Some(file) => {
+                        p.ends_at(base, file.next_offset);
+                        p.log.set_index(base, file.index);
+                    }
                     None => p.cold.rebuild.push(base),
                 }
             }
-            Step::Rebuild { base, position, index } => {
-                if let Some((position, index)) = p.index_piece(base, position, index, block.bytes()) {
-                    return self.rebuild(io, part, base, position, index);
+            Step::Rebuild { base, position, offset, index } => {
+                if let Some((position, offset, index)) = p.index_piece(base, position, offset, index, block.bytes()) {
+                    return self.rebuild(io, part, (base, position, offset), index);
                 }
             }
             step => panic!("{}: a read ended during {step:?}", p.key),
@@ -472,14 +591,30 @@ impl Store {
 }
 
 impl Partition {
+    /// A sealed segment's last batch ends before this offset, which is the next segment's first unless some are missing.
+    fn ends_at(&mut self, base: i64, offset: i64) {
+        let Some(next) = self.log.segment(base).map(|s| s.next_offset) else { return };
+        if offset < next && offset < self.log.damaged_from() {
+            eprintln!(
+                "error: {}-{}: offsets {offset} to {} are missing, segment {base} ends before them. Reads from {offset} on are \
+                 refused. Restore the segment, or see `ringlog repair`.",
+                self.topic,
+                self.key.partition,
+                next - 1
+            );
+            self.log.on_damage(offset);
+        }
+    }
+
     /// Indexes the batches of one piece of a segment. Returns where to go on; `None` when the index is complete and in place.
     fn index_piece(
         &mut self,
         base: i64,
         position: u32,
+        mut offset: i64,
         mut index: SegmentIndex,
         bytes: &[u8],
-    ) -> Option<(u32, SegmentIndex)> {
+    ) -> Option<(u32, i64, SegmentIndex)> {
         let Some(len) = self.log.segment(base).map(|s| s.len) else { return None };
         let start = position - position % BLOCK as u32;
         let mut at = position;
@@ -488,28 +623,33 @@ impl Partition {
                 break;
             };
             let header = BatchHeader::parse(header);
-            if header.magic != 2 || header.batch_length < 0 || header.base_offset < base {
+            if !self.log.may_hold(&header, Some(offset), len - at) {
                 eprintln!("error: {}: segment {base} is damaged at byte {at}: its index ends there", self.key);
-                at = len;
                 break;
             }
-            let relative = u32::try_from(header.base_offset - base).unwrap_or(u32::MAX);
+            let relative = u32::try_from(offset - base).unwrap_or(u32::MAX);
             let size = header.total_len() as u32;
-            index.note(
-                relative,
-                at,
-                size,
-                header.max_timestamp,
-                header.base_offset,
-                self.config.log.index_interval_bytes,
-            );
-            at = at.saturating_add(size);
+            index.note(relative, at, size, header.max_timestamp, offset, self.config.log.index_interval_bytes);
+            at += size;
+            offset = header.next_offset();
         }
         if at < len && at > position {
-            return Some((at, index));
+            return Some((at, offset, index));
         }
+        self.ends_at(base, offset);
         self.log.set_index(base, index);
         self.cold.rebuild.retain(|b| *b != base);
         None
     }
+}
+
+fn header_in(block: &Block, from: u32) -> [u8; HEADER_LEN] {
+    let from = from as usize;
+    block.bytes()[from..from + HEADER_LEN].try_into().expect("a header's length")
+}
+
+/// Does a block hold the `len` bytes of a batch from `from` on, with their checksum?
+fn whole(block: &Block, from: u32, len: usize) -> bool {
+    let batch = block.bytes().get(from as usize..).and_then(|rest| rest.get(..len));
+    batch.is_some_and(|batch| len >= HEADER_LEN && checksum_matches(Rope::of(batch)))
 }

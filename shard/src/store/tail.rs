@@ -27,6 +27,8 @@ struct TailBlock {
     memory: Memory,
     /// The first batch that begins in this block: its base offset and position.
     first_batch: Option<(i64, u32)>,
+    /// Where the last batch ends that has bytes in this block. It is in memory as a whole or not at all.
+    batch_end: u32,
 }
 
 impl TailBlock {
@@ -107,6 +109,8 @@ impl Tail {
             at.position += piece.len() as u32;
             left -= piece.len();
         }
+        let touched = |b: &&mut TailBlock| b.segment == place.segment && b.end() > place.position;
+        self.blocks.iter_mut().rev().take_while(touched).for_each(|b| b.batch_end = at.position);
         Ok(())
     }
 
@@ -142,6 +146,7 @@ impl Tail {
                 start: place.position,
                 memory: Memory::Filling(memory),
                 first_batch: None,
+                batch_end: place.position,
             });
         }
         match &mut self.blocks.back_mut().expect("a block was opened").memory {
@@ -217,10 +222,10 @@ impl Tail {
         header
     }
 
-    /// Drops the first block if it ends at or before `durable` and is not being filled. Returns the bytes given back.
+    /// Drops the first block if all batches with bytes in it end at or before `durable`. Returns the bytes given back.
     pub fn evict(&mut self, durable: Place) -> usize {
         let Some(first) = self.blocks.front() else { return 0 };
-        if (first.segment, first.end()) > (durable.segment, durable.position) {
+        if (first.segment, first.batch_end) > (durable.segment, durable.position) {
             return 0;
         }
         self.drop_first()
