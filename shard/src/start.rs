@@ -41,6 +41,9 @@ const MEMORY_MIN: u64 = 256 << 20;
 const MEMORY_MAX: u64 = 4 << 30;
 /// The least a shard is started with.
 const MEMORY_LEAST: u64 = 32 << 20;
+/// Memory of a core that tails keep for readers close to the end: this part, and no more than fits a large cache.
+const TAIL_PART: usize = 4;
+const TAIL_MAX: usize = 128 << 20;
 /// Part of a core's memory that appends leave for commits, cold reads and answers.
 const RESERVE_PART: usize = 8;
 
@@ -435,6 +438,7 @@ impl Seat {
             direct_min: self.config.journal_direct_min_bytes,
             destage: self.config.destage_bytes,
             memory_reserve: memory / RESERVE_PART,
+            tail_cache: (memory / TAIL_PART).min(TAIL_MAX),
         };
         let dirs = share.dirs.into_iter().map(|(path, incarnation, journals, journal_bytes, recycled)| Dir {
             path,

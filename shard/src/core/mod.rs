@@ -248,6 +248,7 @@ impl<I: Io> Shard<I> {
         self.store.retry_waiting(self.now);
         self.store.work(&mut self.io, self.now);
         self.store.commit(&mut self.io);
+        self.store.trim();
         self.settle();
         self.answer();
         self.post.flush(&mut self.io);

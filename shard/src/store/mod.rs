@@ -160,6 +160,8 @@ pub struct StoreLimits {
     pub destage: u32,
     /// Memory kept free for commits, cold reads and ragged blocks.
     pub memory_reserve: usize,
+    /// Memory that may stay taken once everything in it is also in segment files.
+    pub tail_cache: usize,
 }
 
 /// One log directory as one core uses it.
@@ -214,6 +216,8 @@ pub struct Store {
     zeros: Option<Block>,
     /// A cold read found no memory: evict at the end of the turn.
     memory_wanted: bool,
+    /// Memory taken above which trimming is tried again.
+    trim_at: usize,
 }
 
 impl Store {
@@ -237,6 +241,7 @@ impl Store {
             waiting: Vec::new(),
             zeros: None,
             memory_wanted: false,
+            trim_at: 0,
         }
     }
 
@@ -463,6 +468,28 @@ impl Store {
         }
     }
 
+    /// Keeps the memory of tails to what is kept for readers close to the end, so that blocks are used again while they are
+    /// warm. Called once a turn; looks only when enough was taken since it last found nothing more to give back.
+    pub fn trim(&mut self) {
+        if std::mem::take(&mut self.memory_wanted) {
+            self.evict(COLD_READ_BYTES);
+        }
+        let taken = self.pool.usage().taken;
+        if taken <= self.trim_at.max(self.limits.tail_cache) {
+            return;
+        }
+        let (mut idle, count) = (0, self.partitions.len());
+        while idle < count && self.pool.usage().taken > self.limits.tail_cache {
+            self.clock = (self.clock + 1) % count;
+            let freed = self.partitions[self.clock].as_mut().map_or(0, |p| {
+                let durable = p.durable_in_files();
+                p.tail.evict(durable)
+            });
+            idle = if freed > 0 { 0 } else { idle + 1 };
+        }
+        self.trim_at = self.pool.usage().taken + self.limits.tail_cache / 8;
+    }
+
     /// Gives memory back, oldest first and partition by partition, until `need` bytes are free or nothing can go.
     fn evict(&mut self, need: usize) {
         let (mut idle, count) = (0, self.partitions.len());
@@ -581,6 +608,9 @@ fn erase_list(dir: &std::path::Path, p: &Partition) -> Vec<CString> {
     }
     list
 }
+
+/// Memory made free for a cold read that found none.
+const COLD_READ_BYTES: usize = 4 << 20;
 
 enum Placed {
     New(Appended),
