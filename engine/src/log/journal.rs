@@ -37,6 +37,18 @@
 //! | 28 | 4 | position in the segment |
 //! | 32 | 8 | base offset of the segment |
 //! | 40 | 8 | kind's own |
+//!
+//! Kinds ([`Record`]); fields a kind does not use are zero:
+//!
+//! | kind | | payload |
+//! |---|---|---|
+//! | 1 | append | whole batches |
+//! | 2 | extent | the 61-byte headers of batches whose bytes went straight to the segment |
+//! | 3 | redo | bytes of the segment |
+//! | 4 | trim | none; kind's own: the log start offset |
+//! | 5 | state | a partition's state ([`super::recover`]) |
+//! | 6 | drop | none |
+//! | 7 | released | none; topic and partition zero; kind's own: the lap |
 
 use crate::batch;
 use crate::types::{PartitionKey, TopicId};

@@ -1,5 +1,16 @@
 //! Whose a log directory is: the lock that keeps a second broker out, and the small file that says which cluster and node
 //! it belongs to. Its text is made and read here, purely; when it is written, [`super`] decides.
+//!
+//! `ringlog.meta` is UTF-8 text in lines of `key=value`; empty lines, lines that begin with `#` and other keys are skipped:
+//!
+//! | key | value |
+//! |---|---|
+//! | `version` | format of everything in the directory, 1; a larger one is refused |
+//! | `cluster.id` | the cluster's id: 16 bytes in base64url, as Kafka's; the same in every directory of a node |
+//! | `node.id` | the node's number; one that the settings do not say is refused |
+//! | `directory.id` | this directory's id, 16 bytes in base64url; the metadata log places partitions by it |
+//!
+//! `ringlog.lock` is locked as a whole while a broker runs, and holds its process id and a newline for whoever comes second.
 
 use super::disk::{Disk, DiskLock};
 use super::{BootError, refuse};

@@ -4,7 +4,7 @@
 //! <log dir>/ringlog.meta                                   format version, cluster and node id
 //! <log dir>/ringlog.lock                                   held while a broker runs
 //! <log dir>/journal-<incarnation>-<core>-<0|1>.rlj         journals
-//! <log dir>/recycled-<number>.seg                          blocks to be used again
+//! <log dir>/recycled-<core>-<number>.seg                   blocks to be used again
 //! <log dir>/<topic>/<partition>.<topic id>/<base offset>.log     segments: Kafka batches and nothing else
 //! <log dir>/<topic>/<partition>.<topic id>/<base offset>.index   their indexes, once sealed
 //! ```
