@@ -77,8 +77,10 @@ fn walk(folder: &Path, prefix: &str) -> Vec<String> {
     found
 }
 
+/// A file's text; what is no text in it reads as U+FFFD.
 fn read(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    let bytes = std::fs::read(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Every Rust file with its text and its code.

@@ -38,7 +38,8 @@ fn skip(chars: &[char], at: usize) -> usize {
 fn in_word(chars: &[char], at: usize) -> bool {
     let before = |k: usize| at.checked_sub(k).and_then(|k| chars.get(k)).copied().unwrap_or(' ');
     let word = |c: char| c.is_alphanumeric() || c == '_';
-    word(before(1)) && !(before(1) == 'b' && !word(before(2)))
+    let byte_text = before(1) == 'b' && !word(before(2));
+    word(before(1)) && !byte_text
 }
 
 fn block_comment(chars: &[char], at: usize) -> usize {
