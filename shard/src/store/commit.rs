@@ -583,7 +583,7 @@ impl Store {
             p.blocks_durable(r.direct, commit.sequence, commit.lap);
             let now = p.journal_lap;
             p.hand.bury |= r.trimmed;
-            if (r.direct.is_some() || r.trimmed) && !p.hand.queued {
+            if (r.direct.is_some() || r.trimmed || p.hand.pressed) && !p.hand.queued {
                 p.hand.queued = true;
                 self.hands.push_back(r.part);
             }

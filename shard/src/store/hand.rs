@@ -104,12 +104,12 @@ enum Step {
     Write {
         base: i64,
         to: u32,
-        lap: u64,
+        lap: Option<u64>,
     },
     WriteSync {
         base: i64,
         to: u32,
-        lap: u64,
+        lap: Option<u64>,
     },
     Truncate {
         base: i64,
@@ -246,9 +246,14 @@ impl Partition {
                 0
             };
             let waiting = reach.saturating_sub(f.written);
+            // A block goes partly filled only if nothing more of it is on its way to the journal: what comes next then begins
+            // where the block was left, and is journaled together with what is in it (`redo_from` of a commit's range).
+            let settled = if sealed { reach == segment.len } else { self.durable == self.committed };
             let all = self.hand.pressed || sealed;
-            let to = if all { reach } else { reach - reach % block };
+            let to = if all && settled { reach } else { reach - reach % block };
             let due = waiting > 0 && (all || waiting >= destage) && to > f.written;
+            // With this, all that the journal held of the partition when it began is in segments.
+            let whole = !sealed && to == reach && self.files.front().is_some_and(|first| first.base == base);
             if f.file.is_none() {
                 if due || f.direct || waiting >= destage / 2 {
                     return Some(Step::MakeTopicDir { base });
@@ -259,7 +264,7 @@ impl Partition {
                 if to.next_multiple_of(block) > f.allocated {
                     return Some(Step::Allocate { base, to: reserve(f, to, segment_bytes, sealed) });
                 }
-                return Some(Step::Write { base, to, lap });
+                return Some(Step::Write { base, to, lap: whole.then_some(lap) });
             }
             if sealed && f.durable >= segment.len && f.in_flight == 0 {
                 return Some(Step::Truncate { base });
@@ -730,11 +735,12 @@ impl Partition {
     }
 
     /// After a destage: what the journal still holds alone came after the destage began, if it was one of everything.
-    fn note_destaged(&mut self, lap: u64) {
+    /// `lap`: the lap when the destage began, if that was one of everything.
+    fn note_destaged(&mut self, lap: Option<u64>) {
         if self.all_in_files() {
             self.journal_lap = None;
             self.hand.pressed = false;
-        } else if self.hand.pressed {
+        } else if let Some(lap) = lap {
             self.journal_lap = self.journal_lap.map(|held| held.max(lap));
         }
     }
