@@ -135,6 +135,8 @@ fn forget_earlier_runs(home: &Path, name: &str) {
 /// How a broker is to be started.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// A file of settings.
+    pub file: Option<PathBuf>,
     /// `key=value`, after the test's own `listeners` and `log.dirs`.
     pub overrides: Vec<String>,
     /// A program and arguments to run the broker under (`prlimit ... --`), empty for none.
@@ -216,6 +218,7 @@ impl Broker {
         let binary = self.options.binary.as_deref().unwrap_or_else(|| ringlog_binary());
         let binary = binary.to_str().expect("a UTF-8 path");
         words.extend([binary, "start"]);
+        words.extend(self.options.file.as_deref().map(|file| file.to_str().expect("a UTF-8 path")));
         let own = [format!("listeners=PLAINTEXT://{}", self.addr()), format!("log.dirs={}", self.data_dir().display())];
         for pair in own.iter().chain(&self.options.overrides) {
             words.extend(["--override", pair]);

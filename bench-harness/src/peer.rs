@@ -19,90 +19,108 @@ pub struct Peer {
 
 /// Writes Kafka's primitive types to the end of a vector.
 #[derive(Debug, Default)]
-struct Body(Vec<u8>);
+pub struct Body(pub Vec<u8>);
 
 impl Body {
-    fn i8(mut self, v: i8) -> Self {
+    /// One byte.
+    pub fn i8(mut self, v: i8) -> Self {
         self.0.extend(v.to_be_bytes());
         self
     }
 
-    fn i16(mut self, v: i16) -> Self {
+    /// Big-endian.
+    pub fn i16(mut self, v: i16) -> Self {
         self.0.extend(v.to_be_bytes());
         self
     }
 
-    fn i32(mut self, v: i32) -> Self {
+    /// Big-endian.
+    pub fn i32(mut self, v: i32) -> Self {
         self.0.extend(v.to_be_bytes());
         self
     }
 
-    fn i64(mut self, v: i64) -> Self {
+    /// Big-endian.
+    pub fn i64(mut self, v: i64) -> Self {
         self.0.extend(v.to_be_bytes());
         self
     }
 
-    fn text(self, v: &str) -> Self {
+    /// A string with a two-byte length.
+    pub fn text(self, v: &str) -> Self {
         let mut body = self.i16(i16::try_from(v.len()).expect("a short name"));
         body.0.extend(v.as_bytes());
         body
     }
 
-    fn bytes(self, v: &[u8]) -> Self {
+    /// Bytes with a four-byte length.
+    pub fn bytes(self, v: &[u8]) -> Self {
         let mut body = self.i32(i32::try_from(v.len()).expect("a batch under 2 GiB"));
         body.0.extend(v);
         body
     }
 
     /// One topic with one partition, as most requests have it.
-    fn place(self, topic: &str, partition: i32) -> Self {
+    pub fn place(self, topic: &str, partition: i32) -> Self {
         self.i32(1).text(topic).i32(1).i32(partition)
     }
 }
 
 /// Reads Kafka's primitive types; past the end everything is an error.
 #[derive(Debug)]
-struct Answer<'a>(&'a [u8]);
+pub struct Answer<'a>(pub &'a [u8]);
 
 fn nonsense(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_string())
 }
 
 impl<'a> Answer<'a> {
-    fn take(&mut self, n: usize) -> io::Result<&'a [u8]> {
+    /// The next `n` bytes.
+    pub fn take(&mut self, n: usize) -> io::Result<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(n).ok_or_else(|| nonsense("an answer ends early"))?;
         self.0 = rest;
         Ok(head)
     }
 
-    fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+    /// The next `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         Ok(self.take(N)?.try_into().expect("N bytes were taken"))
     }
 
-    fn i16(&mut self) -> io::Result<i16> {
+    /// One byte.
+    pub fn i8(&mut self) -> io::Result<i8> {
+        self.array().map(i8::from_be_bytes)
+    }
+
+    /// Big-endian.
+    pub fn i16(&mut self) -> io::Result<i16> {
         self.array().map(i16::from_be_bytes)
     }
 
-    fn i32(&mut self) -> io::Result<i32> {
+    /// Big-endian.
+    pub fn i32(&mut self) -> io::Result<i32> {
         self.array().map(i32::from_be_bytes)
     }
 
-    fn i64(&mut self) -> io::Result<i64> {
+    /// Big-endian.
+    pub fn i64(&mut self) -> io::Result<i64> {
         self.array().map(i64::from_be_bytes)
     }
 
-    fn text(&mut self) -> io::Result<&'a [u8]> {
+    /// A string with a two-byte length; null counts as empty.
+    pub fn text(&mut self) -> io::Result<&'a [u8]> {
         let len = self.i16()?;
         self.take(usize::try_from(len).unwrap_or(0))
     }
 
-    fn bytes(&mut self) -> io::Result<&'a [u8]> {
+    /// Bytes with a four-byte length; null counts as empty.
+    pub fn bytes(&mut self) -> io::Result<&'a [u8]> {
         let len = self.i32()?;
         self.take(usize::try_from(len).unwrap_or(0))
     }
 
     /// A zigzag varint of at most ten bytes.
-    fn varint(&mut self) -> io::Result<i64> {
+    pub fn varint(&mut self) -> io::Result<i64> {
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
             let byte = self.take(1)?[0];
@@ -115,7 +133,7 @@ impl<'a> Answer<'a> {
     }
 
     /// Skips to the one partition of an answer that has one topic and one partition.
-    fn place(&mut self) -> io::Result<i32> {
+    pub fn place(&mut self) -> io::Result<i32> {
         let topics = self.i32()?;
         self.text()?;
         let partitions = self.i32()?;
@@ -167,9 +185,25 @@ fn put_varint(out: &mut Vec<u8>, v: i64) {
     out.push(left as u8);
 }
 
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis();
+    i64::try_from(now).expect("milliseconds fit")
+}
+
 /// A record batch, version 2, uncompressed, with the time of now. `sequence` is of its first record, -1 without idempotence.
 pub fn batch(producer: Producer, sequence: i32, values: &[Vec<u8>]) -> Vec<u8> {
-    let count = i32::try_from(values.len()).expect("a small batch");
+    batch_at(now_ms(), producer, sequence, values)
+}
+
+/// As [`batch`], with all records of one time.
+pub fn batch_at(time: i64, producer: Producer, sequence: i32, values: &[Vec<u8>]) -> Vec<u8> {
+    let records = records(values);
+    frame_batch((0, time), (producer, sequence), values.len(), &records)
+}
+
+/// The records part of a batch: what a codec compresses.
+pub fn records(values: &[Vec<u8>]) -> Vec<u8> {
     let mut records = Vec::new();
     for (delta, value) in (0i64..).zip(values) {
         let mut record = vec![0, 0];
@@ -181,10 +215,19 @@ pub fn batch(producer: Producer, sequence: i32, values: &[Vec<u8>]) -> Vec<u8> {
         put_varint(&mut records, record.len() as i64);
         records.extend(record);
     }
+    records
+}
+
+/// A batch around `count` records as they are stored. The attributes' low three bits name the codec.
+pub fn frame_batch(
+    (attributes, time): (i16, i64),
+    (producer, sequence): (Producer, i32),
+    count: usize,
+    records: &[u8],
+) -> Vec<u8> {
+    let count = i32::try_from(count).expect("a small batch");
     // From the attributes on, which is what the checksum covers: attributes, last delta, two times, producer, count.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis();
-    let now = i64::try_from(now).expect("milliseconds fit");
-    let covered = Body::default().i16(0).i32(count - 1).i64(now).i64(now);
+    let covered = Body::default().i16(attributes).i32(count - 1).i64(time).i64(time);
     let mut covered = covered.i64(producer.id).i16(producer.epoch).i32(sequence).i32(count).0;
     covered.extend(records);
     let crc = crc32c::crc32c(&covered);
@@ -240,15 +283,22 @@ impl Peer {
         Ok(Self { stream, sent: 0, received: 0 })
     }
 
-    fn send(&mut self, api: i16, version: i16, body: Body) -> io::Result<()> {
+    /// Sends a request of a version before the flexible ones (KIP-482).
+    pub fn send(&mut self, api: i16, version: i16, body: Body) -> io::Result<()> {
+        let header = Body::default().i16(api).i16(version).i32(self.sent + 1).text("trial");
+        self.send_frame(header, body)
+    }
+
+    fn send_frame(&mut self, header: Body, body: Body) -> io::Result<()> {
         self.sent += 1;
-        let header = Body::default().i16(api).i16(version).i32(self.sent).text("trial").0;
+        let header = header.0;
         let size = i32::try_from(header.len() + body.0.len()).expect("a request under 2 GiB");
         let frame = [&size.to_be_bytes()[..], &header, &body.0].concat();
         self.stream.write_all(&frame)
     }
 
-    fn receive(&mut self) -> io::Result<Vec<u8>> {
+    /// Waits for the answer to the oldest request: what follows the correlation id.
+    pub fn receive(&mut self) -> io::Result<Vec<u8>> {
         let mut size = [0; 4];
         self.stream.read_exact(&mut size)?;
         let size = usize::try_from(i32::from_be_bytes(size)).unwrap_or(usize::MAX);
@@ -264,9 +314,28 @@ impl Peer {
         Ok(answer.split_off(4))
     }
 
-    fn call(&mut self, api: i16, version: i16, body: Body) -> io::Result<Vec<u8>> {
+    /// Asks and waits.
+    pub fn call(&mut self, api: i16, version: i16, body: Body) -> io::Result<Vec<u8>> {
         self.send(api, version, body)?;
         self.receive()
+    }
+
+    /// As [`Peer::call`], in a flexible version: the body lays out its own compact lengths and tags.
+    pub fn call_flexible(&mut self, api: i16, version: i16, body: Body) -> io::Result<Vec<u8>> {
+        let header = Body::default().i16(api).i16(version).i32(self.sent + 1).text("trial").i8(0);
+        self.send_frame(header, body)?;
+        // The header's tags, of which there are none.
+        self.receive().map(|mut answer| answer.split_off(1))
+    }
+
+    /// How long to wait for answers from now on.
+    pub fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(patience))
+    }
+
+    /// The socket, for trials of what happens below the protocol.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
     }
 
     /// Creates a topic; one that exists is as good.
