@@ -312,6 +312,8 @@ impl<I: Io> Shard<I> {
             .dirs
             .iter()
             .zip(&self.store.dirs)
+            // A directory of the metadata log alone comes after these.
+            .take(self.setup.config.log_dirs.len())
             .filter(|(_, store)| store.latched.is_none())
             .map(|(info, _)| Dir { id: info.id, partitions: 0 })
             .collect();

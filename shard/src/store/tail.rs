@@ -43,6 +43,13 @@ impl TailBlock {
         self.start + self.len()
     }
 
+    fn capacity(&self) -> usize {
+        match &self.memory {
+            Memory::Filling(b) => b.capacity(),
+            Memory::Full(b) => b.capacity(),
+        }
+    }
+
     fn span(&self, from: u32, to: u32) -> Span {
         let (start, len) = ((from - self.start) as usize, (to - from) as usize);
         match &self.memory {
@@ -222,10 +229,15 @@ impl Tail {
         header
     }
 
-    /// Drops the first block if all batches with bytes in it end at or before `durable`. Returns the bytes given back.
+    /// Drops the first block if all batches with bytes in it end at or before `durable`. Returns the bytes given back. The block the
+    /// log ends in stays if its end is ragged: what is appended next is written together with what precedes it.
     pub fn evict(&mut self, durable: Place) -> usize {
         let Some(first) = self.blocks.front() else { return 0 };
         if (first.segment, first.batch_end) > (durable.segment, durable.position) {
+            return 0;
+        }
+        let ends_log = self.blocks.len() == 1 && first.segment == durable.segment;
+        if ends_log && !(first.end() as usize).is_multiple_of(BLOCK) {
             return 0;
         }
         self.drop_first()
@@ -233,10 +245,7 @@ impl Tail {
 
     fn drop_first(&mut self) -> usize {
         let Some(block) = self.blocks.pop_front() else { return 0 };
-        let bytes = match &block.memory {
-            Memory::Filling(b) => b.capacity(),
-            Memory::Full(b) => b.capacity(),
-        };
+        let bytes = block.capacity();
         self.held -= bytes;
         if self.blocks.is_empty() {
             self.grow = BLOCK_MIN;
