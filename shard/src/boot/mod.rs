@@ -228,6 +228,8 @@ fn hold(disk: Disk, path: PathBuf, notices: &mut Vec<String>) -> Result<Held, Bo
     {
         return refuse(&path, format!("cannot be made: {error}"));
     }
+    // A directory of somebody else's is refused before anything is made in it.
+    meta::read(disk, &path)?;
     let lock = DirLock::take(disk, &path)?;
     if let Some(why) = disk.refuses_direct_io(&path) {
         return refuse(&path, why);
