@@ -483,7 +483,7 @@ impl Store {
             self.clock = (self.clock + 1) % count;
             let freed = self.partitions[self.clock].as_mut().map_or(0, |p| {
                 let durable = p.durable_in_files();
-                p.tail.evict(durable)
+                p.tail.evict(&mut self.pool, durable)
             });
             idle = if freed > 0 { 0 } else { idle + 1 };
         }
@@ -500,7 +500,7 @@ impl Store {
                 continue;
             };
             let durable = partition.durable_in_files();
-            let freed = partition.tail.evict(durable) + partition.cold.evict();
+            let freed = partition.tail.evict(&mut self.pool, durable) + partition.cold.evict();
             idle = if freed > 0 { 0 } else { idle + 1 };
             if freed == 0 && partition.tail.held() > 0 && idle > count / 2 {
                 partition.hand.pressed = true;

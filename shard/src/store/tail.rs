@@ -231,16 +231,32 @@ impl Tail {
 
     /// Drops the first block if all batches with bytes in it end at or before `durable`. Returns the bytes given back. The block the
     /// log ends in stays if its end is ragged: what is appended next is written together with what precedes it.
-    pub fn evict(&mut self, durable: Place) -> usize {
+    pub fn evict(&mut self, pool: &mut BlockPool, durable: Place) -> usize {
         let Some(first) = self.blocks.front() else { return 0 };
         if (first.segment, first.batch_end) > (durable.segment, durable.position) {
             return 0;
         }
-        let ends_log = self.blocks.len() == 1 && first.segment == durable.segment;
-        if ends_log && !(first.end() as usize).is_multiple_of(BLOCK) {
-            return 0;
+        let ragged = first.end() as usize % BLOCK;
+        if self.blocks.len() == 1 && first.segment == durable.segment && ragged != 0 {
+            return self.shrink_last(pool, ragged);
         }
         self.drop_first()
+    }
+
+    /// Puts the last, partly filled 4096 bytes into a block of their own and drops the rest.
+    fn shrink_last(&mut self, pool: &mut BlockPool, ragged: usize) -> usize {
+        let last = self.blocks.back_mut().expect("there is one");
+        let capacity = last.capacity();
+        if capacity == BLOCK {
+            return 0;
+        }
+        let Some(mut block) = pool.take(BLOCK) else { return 0 };
+        let start = last.end() - ragged as u32;
+        block.append(&last.bytes()[(start - last.start) as usize..]);
+        (last.start, last.first_batch, last.memory) = (start, None, Memory::Filling(block));
+        self.held -= capacity - BLOCK;
+        self.grow = BLOCK_MIN;
+        capacity - BLOCK
     }
 
     fn drop_first(&mut self) -> usize {
