@@ -23,8 +23,12 @@ use std::collections::VecDeque;
 
 /// Commits on their way at once: one being flushed, one being written.
 const IN_FLIGHT_MAX: usize = 2;
-/// A frame holds at most this many bytes of records for partitions; what is left goes into the next.
+/// A frame is closed to more partitions from this many bytes on, and from a quarter of a journal file; what is left goes
+/// into the next.
 const FRAME_BYTES_MAX: usize = 8 << 20;
+/// One commit journals at most so many bytes of a partition, and at most an eighth of a journal file. What is left goes into
+/// the next, and a batch larger than this goes to its segment only.
+const INLINE_MAX: usize = 1 << 20;
 
 /// What has been gathered since the last commit was built.
 #[derive(Debug, Default)]
@@ -32,7 +36,7 @@ pub struct Open {
     /// Partitions with appends or a moved log start.
     pub parts: Vec<PartIdx>,
     /// Partitions deleted since.
-    pub dropped: Vec<PartitionKey>,
+    pub dropped: Vec<(PartIdx, PartitionKey)>,
     /// A lap whose file may be used again once this commit is durable.
     released: Option<u64>,
     on_written: Vec<Waiter>,
@@ -48,8 +52,8 @@ struct Reached {
     end: Place,
     /// Blocks went straight to a segment, up to here.
     direct: Option<Place>,
-    /// The log start moved.
-    trimmed: bool,
+    /// The log start moved to here.
+    trimmed: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +68,8 @@ struct Commit {
     reached: Vec<Reached>,
     /// Segment files that need a flush of their own.
     own_sync: Vec<FileId>,
+    /// Deleted partitions that this commit says so of.
+    dropped: Vec<(PartIdx, PartitionKey)>,
     released: Option<u64>,
     on_written: Vec<Waiter>,
     on_durable: Vec<Waiter>,
@@ -149,6 +155,25 @@ impl Committer {
         self.flying.is_empty() && !self.has_work()
     }
 
+    /// A frame of so many bytes fits into the lap, and after it one that says a lap is released: without room for that,
+    /// the lap before could never be.
+    fn has_room(&self, size: usize) -> bool {
+        self.position + size.next_multiple_of(BLOCK) as u64 + BLOCK as u64 <= self.file_len
+    }
+
+    fn frame_max(&self) -> usize {
+        FRAME_BYTES_MAX.min(self.file_len as usize / 4)
+    }
+
+    fn inline_max(&self) -> usize {
+        INLINE_MAX.min(self.file_len as usize / 8)
+    }
+
+    /// The lap of the oldest commit that is not durable, or of the next one.
+    pub(super) fn oldest_lap(&self) -> u64 {
+        self.flying.front().map_or(self.lap, |c| c.lap)
+    }
+
     /// The first frame is durable.
     pub fn has_committed(&self) -> bool {
         self.durable_sequence > 0
@@ -217,6 +242,25 @@ pub(super) struct Part {
     redo_from: u32,
     /// Whole blocks up to here go straight to the segment.
     direct_to: Option<u32>,
+    /// How far the commit takes the partition.
+    end: Place,
+    next_offset: i64,
+}
+
+/// A partition in a commit, and how far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closing {
+    part: PartIdx,
+    end: Place,
+    next_offset: i64,
+}
+
+/// What a frame is to say, besides states and a release.
+struct Plan<'a> {
+    parts: &'a [Part],
+    closing: &'a [Closing],
+    /// How many of the deleted partitions.
+    dropped: usize,
 }
 
 impl Store {
@@ -236,92 +280,133 @@ impl Store {
         let mut closing = std::mem::take(&mut self.closing);
         plan.clear();
         closing.clear();
-        let dropped = self.dirs[dir as usize].committer.open.dropped.len();
+        let committer = &self.dirs[dir as usize].committer;
+        let (frame_max, inline_max) = (committer.frame_max(), committer.inline_max());
+        let dropped = committer.open.dropped.len().min(frame_max / RECORD_HEADER_LEN);
         let mut size = FRAME_HEADER_LEN + (dropped + 1) * RECORD_HEADER_LEN;
         parts.retain(|part| {
-            let taken = (size <= FRAME_BYTES_MAX).then(|| self.plan_partition(*part, &mut plan)).flatten();
-            if let Some(bytes) = taken {
-                size += bytes;
-                closing.push(*part);
-            }
-            taken.is_none()
+            let room = if size <= frame_max { inline_max } else { 0 };
+            let Some((bytes, whole)) = self.plan_partition(*part, room, &mut plan, &mut closing) else { return true };
+            size += bytes;
+            !whole
         });
-        let issued = self.write(io, dir, size, &plan, &closing);
+        let issued = self.write(io, dir, size, Plan { parts: &plan, closing: &closing, dropped });
+        let last = self.dirs[dir as usize].committer.flying.back_mut();
         if !issued {
-            parts.append(&mut closing);
-        } else if !parts.is_empty() {
+            // Those of the plan that were whole are in no commit now.
+            parts.extend(closing.iter().map(|c| c.part));
+            parts.sort_unstable();
+            parts.dedup();
+            self.dirs[dir as usize].committer.open.parts.append(&mut parts);
+            self.release_alone(io, dir);
+        } else if let Some(last) = last.filter(|_| !parts.is_empty()) {
             // Some partitions did not fit: nobody is settled before all that was open is in a commit.
-            let last = self.dirs[dir as usize].committer.flying.back_mut().expect("a commit was issued");
             let (written, durable) = (std::mem::take(&mut last.on_written), std::mem::take(&mut last.on_durable));
             let open = &mut self.dirs[dir as usize].committer.open;
             open.on_written.splice(0..0, written);
             open.on_durable.splice(0..0, durable);
+            open.parts.append(&mut parts);
         }
-        let open = &mut self.dirs[dir as usize].committer.open;
-        open.parts.append(&mut parts);
         (self.plan, self.closing) = (plan, closing);
     }
 
+    /// What was planned does not fit into the lap, and the other file is free once it is said so: that always fits.
+    fn release_alone(&mut self, io: &mut impl Io, dir: u8) {
+        let committer = &mut self.dirs[dir as usize].committer;
+        // A lap begins with states, so not with this.
+        if committer.open.released.is_none() || committer.lap_start {
+            return;
+        }
+        let Some(mut block) = self.pool.take(BLOCK) else { return };
+        let open = &mut committer.open;
+        let waiting = (std::mem::take(&mut open.on_written), std::mem::take(&mut open.on_durable));
+        let mut commit = committer.spare.pop().unwrap_or_default();
+        let nothing = Plan { parts: &[], closing: &[], dropped: 0 };
+        let len = self.write_frame(io, dir, &mut block, &nothing, &[], &mut commit);
+        self.issue(io, dir, block, len, commit);
+        let open = &mut self.dirs[dir as usize].committer.open;
+        (open.on_written, open.on_durable) = waiting;
+    }
+
     /// Writes the planned frame. False if it must wait: for the other journal file, or for memory.
-    fn write(&mut self, io: &mut impl Io, dir: u8, mut size: usize, plan: &[Part], closing: &[PartIdx]) -> bool {
+    fn write(&mut self, io: &mut impl Io, dir: u8, mut size: usize, plan: Plan<'_>) -> bool {
         let committer = &self.dirs[dir as usize].committer;
+        if !committer.lap_start && !committer.has_room(size) && !self.start_lap(dir) {
+            return false;
+        }
         let mut states = Vec::new();
-        if committer.lap_start || committer.position + size.next_multiple_of(BLOCK) as u64 > committer.file_len {
-            if !self.start_lap(dir) {
-                return false;
-            }
+        if self.dirs[dir as usize].committer.lap_start {
             states = self.states(dir);
             size += states.len();
+            if !self.dirs[dir as usize].committer.has_room(size) {
+                self.latch(dir, "its journal is too small for its partitions: raise ringlog.journal.bytes".into());
+                return false;
+            }
         }
-        let file_len = self.dirs[dir as usize].committer.file_len;
-        let padded = size.next_multiple_of(BLOCK);
-        assert!(padded as u64 <= file_len, "a commit of {padded} bytes in a journal file of {file_len}");
-        let Some(mut block) = self.pool.take(padded) else { return false };
+        let Some(mut block) = self.pool.take(size.next_multiple_of(BLOCK)) else { return false };
         let mut commit = self.dirs[dir as usize].committer.spare.pop().unwrap_or_default();
-        let len = self.write_frame(io, dir, &mut block, plan, closing, &states, &mut commit);
+        let len = self.write_frame(io, dir, &mut block, &plan, &states, &mut commit);
         self.issue(io, dir, block, len, commit);
         true
     }
 
-    /// Decides what of a partition goes where, up to the end of its log. Returns an upper bound of its bytes in the frame;
-    /// `None` if it must wait for its segment's file.
-    fn plan_partition(&mut self, part: PartIdx, plan: &mut Vec<Part>) -> Option<usize> {
+    /// Decides what of a partition goes where, up to the end of its log or as far as `inline_max` allows. Returns an upper
+    /// bound of its bytes in the frame and whether that is all of it; `None` if it must wait for its segment's file.
+    fn plan_partition(
+        &mut self,
+        part: PartIdx,
+        inline_max: usize,
+        plan: &mut Vec<Part>,
+        closing: &mut Vec<Closing>,
+    ) -> Option<(usize, bool)> {
         let direct_min = self.limits.direct_min;
-        let Some(p) = self.partitions[part.0 as usize].as_mut() else { return Some(0) };
-        let (end, mut at, first) = (p.log.end(), p.committed, plan.len());
+        let Some(p) = self.partitions[part.0 as usize].as_mut() else { return Some((0, true)) };
+        if inline_max == 0 {
+            return None;
+        }
+        let (end, first) = (p.log.end(), plan.len());
+        let (mut at, mut next_offset) = (p.committed, p.committed_offset);
         let mut size = RECORD_HEADER_LEN;
-        while at != end {
+        while at != end && size <= inline_max {
             let segment = p.log.segment(at.segment).expect("a segment with appends not committed exists");
             let (to, next) = (segment.len, segment.next_offset);
             if at.position < to {
-                let Some(bytes) = p.plan_range(part, at, to, direct_min, plan) else {
-                    plan.truncate(first);
-                    if !p.hand.queued {
-                        p.hand.queued = true;
-                        self.hands.push_back(part);
-                    }
-                    return None;
-                };
+                let Some(bytes) = p.plan_range(part, at, to, (direct_min, inline_max), plan) else { break };
                 size += bytes;
+                let reached = plan.last().expect("it was planned").to;
+                if reached < to {
+                    at.position = reached;
+                    next_offset = offset_at(&p.tail, at);
+                    break;
+                }
             }
+            next_offset = next;
             at = if at.segment == end.segment { end } else { Place { segment: next, position: 0 } };
         }
-        Some(size)
+        if at != end && !p.hand.queued {
+            p.hand.queued = true;
+            self.hands.push_back(part);
+        }
+        if plan.len() == first && at != end {
+            return None;
+        }
+        for item in &mut plan[first..] {
+            (item.end, item.next_offset) = (at, next_offset);
+        }
+        closing.push(Closing { part, end: at, next_offset });
+        Some((size, at == end))
     }
 
     /// Moves to the other file, if what it held is durable elsewhere and that has been said.
     fn start_lap(&mut self, dir: u8) -> bool {
         let committer = &mut self.dirs[dir as usize].committer;
-        if committer.sequence == 0 {
-            committer.lap_start = false;
-            return true;
-        }
         if committer.other != OtherLap::Free {
             return false;
         }
         let finished = committer.lap;
         committer.lap += 1;
         committer.position = 0;
+        committer.lap_start = true;
         committer.other = OtherLap::Needed(finished);
         self.press_lap(dir, finished);
         true
@@ -331,7 +416,7 @@ impl Store {
     fn press_lap(&mut self, dir: u8, lap: u64) {
         let mut users = 0;
         for (k, p) in self.partitions.iter_mut().enumerate() {
-            let Some(p) = p.as_mut().filter(|p| p.dir == dir && p.journal_lap.is_some_and(|l| l <= lap)) else {
+            let Some(p) = p.as_mut().filter(|p| p.dir == dir && p.journal_lap().is_some_and(|l| l <= lap)) else {
                 continue;
             };
             users += 1;
@@ -367,7 +452,7 @@ impl Store {
     fn states(&self, dir: u8) -> Vec<u8> {
         let mut out = Vec::new();
         let mut state = Vec::new();
-        for p in self.partitions.iter().flatten().filter(|p| p.dir == dir && p.has_history()) {
+        for p in self.partitions.iter().flatten().filter(|p| p.dir == dir && p.has_history() && p.erase.is_none()) {
             state.clear();
             p.state().encode(&mut state);
             let end = p.committed;
@@ -383,8 +468,7 @@ impl Store {
         io: &mut impl Io,
         dir: u8,
         block: &mut BlockMut,
-        plan: &[Part],
-        closing: &[PartIdx],
+        plan: &Plan<'_>,
         states: &[u8],
         commit: &mut Commit,
     ) -> usize {
@@ -396,17 +480,17 @@ impl Store {
         let lap = self.dirs[dir as usize].committer.lap;
         let sequence = self.dirs[dir as usize].committer.sequence + 1;
         let mut writes = 0;
-        for item in plan {
+        for item in plan.parts {
             let spans = self.spare_spans.pop().unwrap_or_default();
             let p = self.partitions[item.part.0 as usize].as_mut().expect("a planned partition exists");
             let direct = p.write_range(&mut self.pool, item, lap, sequence, &mut frame, spans);
             commit.reached.push(Reached {
                 part: item.part,
                 key: p.key,
-                next_offset: p.log.next_offset(),
-                end: p.log.end(),
+                next_offset: item.next_offset,
+                end: item.end,
                 direct: direct.as_ref().map(|d| Place { segment: item.segment, position: d.to }),
-                trimmed: false,
+                trimmed: None,
             });
             if let Some(direct) = direct {
                 let purpose = Purpose::CommitWrite { dir, sequence: sequence as u32 };
@@ -422,10 +506,11 @@ impl Store {
                 self.hands.push_back(item.part);
             }
         }
-        self.close_partitions(closing, &mut frame, commit);
+        self.close_partitions(plan.closing, &mut frame, commit);
         let committer = &mut self.dirs[dir as usize].committer;
-        for key in committer.open.dropped.drain(..) {
+        for (part, key) in committer.open.dropped.drain(..plan.dropped) {
             frame.record(&Record::Drop { key }, 0);
+            commit.dropped.push((part, key));
         }
         commit.released = committer.open.released.take();
         if let Some(lap) = commit.released {
@@ -450,16 +535,16 @@ impl Store {
     }
 
     /// Marks the planned partitions committed and says where log starts moved.
-    fn close_partitions(&mut self, closing: &[PartIdx], frame: &mut FrameWriter<'_>, commit: &mut Commit) {
-        for part in closing {
+    fn close_partitions(&mut self, closing: &[Closing], frame: &mut FrameWriter<'_>, commit: &mut Commit) {
+        for Closing { part, end, next_offset } in closing.iter().copied() {
             let Some(p) = self.partitions[part.0 as usize].as_mut() else { continue };
-            p.dirty = false;
-            p.committed = p.log.end();
-            p.committed_offset = p.log.next_offset();
-            if std::mem::take(&mut p.trimmed) {
-                let (key, next_offset, end) = (p.key, p.log.next_offset(), p.log.end());
-                commit.reached.push(Reached { part: *part, key, next_offset, end, direct: None, trimmed: true });
-                frame.record(&Record::Trim { key, log_start_offset: p.log.log_start() }, 0);
+            p.dirty = end != p.log.end();
+            (p.committed, p.committed_offset) = (end, next_offset);
+            // Of a partition that never held a record there is nothing to say.
+            if std::mem::take(&mut p.trimmed) && p.has_history() {
+                let (key, start) = (p.key, p.log.log_start());
+                commit.reached.push(Reached { part, key, next_offset, end, direct: None, trimmed: Some(start) });
+                frame.record(&Record::Trim { key, log_start_offset: start }, 0);
             }
         }
     }
@@ -551,6 +636,7 @@ impl Store {
             let spare = Commit {
                 reached: commit.reached,
                 own_sync: commit.own_sync,
+                dropped: commit.dropped,
                 on_written: commit.on_written,
                 on_durable: commit.on_durable,
                 ..Commit::default()
@@ -577,17 +663,29 @@ impl Store {
         self.dirs[dir as usize].committer.durable_sequence = commit.sequence;
         for r in &commit.reached {
             let Some(p) = self.partitions[r.part.0 as usize].as_mut().filter(|p| p.key == r.key) else { continue };
-            p.durable = r.end;
+            p.durable = p.durable.max(r.end);
             p.make_visible(r.next_offset, r.end, &mut self.rung);
-            let before = p.journal_lap;
+            let before = p.journal_lap();
             p.blocks_durable(r.direct, commit.sequence, commit.lap);
-            let now = p.journal_lap;
-            p.hand.bury |= r.trimmed;
-            if (r.direct.is_some() || r.trimmed || p.hand.pressed) && !p.hand.queued {
+            let now = p.journal_lap();
+            if let Some(start) = r.trimmed {
+                p.durable_start = start;
+                p.hand.bury = true;
+            }
+            if !p.hand.queued && (r.direct.is_some() || r.trimmed.is_some() || p.wants_hand(self.limits.destage)) {
                 p.hand.queued = true;
                 self.hands.push_back(r.part);
             }
             self.let_go(dir, before, now);
+        }
+        for (part, key) in commit.dropped.drain(..) {
+            if let Some(p) = self.partitions[part.0 as usize].as_mut().filter(|p| p.key == key) {
+                p.hand.erasable = true;
+                if !p.hand.queued {
+                    p.hand.queued = true;
+                    self.hands.push_back(part);
+                }
+            }
         }
         self.settled.append(&mut commit.on_written);
         self.settled.append(&mut commit.on_durable);
@@ -644,38 +742,45 @@ impl Partition {
         part: PartIdx,
         at: Place,
         to: u32,
-        direct_min: u32,
+        (direct_min, inline_max): (u32, usize),
         plan: &mut Vec<Part>,
     ) -> Option<usize> {
         let block = BLOCK as u32;
-        let sealed = self.log.active().base != at.segment;
+        let len = to - at.position;
         if self.file(at.segment).is_none() {
             self.files.push_back(SegmentFile::new(at.segment));
         }
+        // What is large is cut: the headers of what goes straight to the segment are journaled, too.
+        let large = len as usize > inline_max;
+        let (headers_to, count) =
+            headers_within(&self.tail, at, to, if len >= direct_min || large { inline_max } else { 0 });
+        let sealed = self.log.active().base != at.segment && headers_to == to;
+        let reach = if sealed { to.next_multiple_of(block) } else { headers_to - headers_to % block };
         let busy = self.hand.writes(at.segment);
         let zeroes_from = self.hand.zeroes_from(at.segment).unwrap_or(u32::MAX);
         let file = self.file_mut(at.segment).expect("it was just made");
-        let len = to - at.position;
-        let ragged = file.written % block != 0 && file.written == at.position;
-        let reach = if sealed { to.next_multiple_of(block) } else { to - to % block };
+        let ragged = !file.written.is_multiple_of(block) && file.written == at.position;
         let ready =
             file.file.is_some() && file.guard.is_none() && reach <= file.allocated && !busy && reach <= zeroes_from;
-        let direct = len >= direct_min && !ragged && ready;
-        file.direct |= len >= direct_min;
-        if !direct && file.file.is_none() && len as usize > INLINE_MAX {
-            return None;
-        }
+        let wanted = len >= direct_min || large;
+        let direct = wanted && !ragged && ready && reach > at.position;
+        file.direct |= wanted;
         let redo_from = if ragged { file.written - file.written % block } else { at.position };
-        let mut item = Part { part, segment: at.segment, from: at.position, to, redo_from, direct_to: None };
-        let mut size = 3 * RECORD_HEADER_LEN;
+        let (from, end, next_offset) = (at.position, at, 0);
+        let mut item = Part { part, segment: at.segment, from, to, redo_from, direct_to: None, end, next_offset };
         if direct {
-            item.direct_to = Some(reach);
-            size += BLOCK + batches(&self.tail, at, to) * HEADER_LEN;
-        } else {
-            size += (to - redo_from) as usize;
+            (item.direct_to, item.to) = (Some(reach), headers_to);
+            plan.push(item);
+            return Some(3 * RECORD_HEADER_LEN + BLOCK + count * HEADER_LEN);
+        }
+        if large {
+            item.to = batches_within(&self.tail, at, to, inline_max);
+            if item.to == at.position && !ragged {
+                return None;
+            }
         }
         plan.push(item);
-        Some(size)
+        Some(3 * RECORD_HEADER_LEN + (item.to - redo_from) as usize)
     }
 
     /// Writes the records of a planned range and returns what goes straight to the segment.
@@ -698,10 +803,12 @@ impl Partition {
             file.guard = Some(sequence);
         }
         let Some(reach) = item.direct_to else {
-            let record = Record::Append { key, segment, position: item.from, bytes: &[] };
-            frame.record(&record, (item.to - item.from) as usize);
-            self.tail.pieces(segment, item.from, item.to, |piece| frame.bytes(piece));
-            self.journal_lap.get_or_insert(lap);
+            if item.from < item.to {
+                let record = Record::Append { key, segment, position: item.from, bytes: &[] };
+                frame.record(&record, (item.to - item.from) as usize);
+                self.tail.pieces(segment, item.from, item.to, |piece| frame.bytes(piece));
+            }
+            self.file_mut(segment).expect("its file is known").lap.get_or_insert(lap);
             return None;
         };
         let count = batches(&self.tail, Place { segment, position: item.from }, item.to);
@@ -711,7 +818,7 @@ impl Partition {
             let record = Record::Redo { key, segment, position: reach, bytes: &[] };
             frame.record(&record, (item.to - reach) as usize);
             self.tail.pieces(segment, reach, item.to, |piece| frame.bytes(piece));
-            self.journal_lap.get_or_insert(lap);
+            self.file_mut(segment).expect("its file is known").lap.get_or_insert(lap);
         }
         let file = self.files.iter_mut().find(|f| f.base == segment).expect("its file is known");
         let from = file.written;
@@ -737,14 +844,58 @@ impl Partition {
         let Some(direct) = direct else { return };
         let Some(file) = self.file_mut(direct.segment) else { return };
         file.in_flight -= 1;
-        file.durable = file.durable.max(direct.position);
-        // Whatever is not in a segment now was journaled by this commit or a later one.
-        self.journal_lap = if self.all_in_files() { None } else { Some(lap) };
+        // What of this segment is not in its file now was journaled by this commit or a later one.
+        self.file_holds(direct.segment, direct.position, Some(lap));
+    }
+
+    /// A segment's file durably holds everything up to `to`. `rest_in`: what it does not hold is in this lap or a later one.
+    pub(super) fn file_holds(&mut self, segment: i64, to: u32, rest_in: Option<u64>) {
+        let committed = match self.log.segment(segment) {
+            Some(_) if self.committed.segment == segment => self.committed.position,
+            Some(s) if self.committed.segment > segment => s.len,
+            _ => 0,
+        };
+        let Some(file) = self.file_mut(segment) else { return };
+        file.durable = file.durable.max(to);
+        file.lap =
+            if file.durable >= committed { None } else { file.lap.map(|held| held.max(rest_in.unwrap_or(held))) };
+    }
+
+    /// The oldest lap that holds bytes of this partition that are durable nowhere else.
+    pub(super) fn journal_lap(&self) -> Option<u64> {
+        self.files.iter().filter_map(|f| f.lap).min()
     }
 }
 
-/// Journaled bytes of one partition in one commit while its segment's file is not open yet, at most.
-const INLINE_MAX: usize = 1 << 20;
+/// Where the whole batches from `at` on end whose headers make at most `bytes`, and how many those are.
+fn headers_within(tail: &Tail, at: Place, to: u32, bytes: usize) -> (u32, usize) {
+    let (mut position, mut count) = (at.position, 0);
+    while position < to && (count + 1) * HEADER_LEN <= bytes {
+        let header = tail.header(Place { position, ..at });
+        position += ringlog_engine::batch::BatchHeader::parse(&header).total_len() as u32;
+        count += 1;
+    }
+    (position, count)
+}
+
+/// Where the whole batches from `at` on end that make at most `bytes`.
+fn batches_within(tail: &Tail, at: Place, to: u32, bytes: usize) -> u32 {
+    let mut position = at.position;
+    while position < to {
+        let header = tail.header(Place { position, ..at });
+        let end = position + ringlog_engine::batch::BatchHeader::parse(&header).total_len() as u32;
+        if (end - at.position) as usize > bytes {
+            break;
+        }
+        position = end;
+    }
+    position
+}
+
+/// Base offset of the batch that begins at a place in memory.
+fn offset_at(tail: &Tail, at: Place) -> i64 {
+    ringlog_engine::batch::BatchHeader::parse(&tail.header(at)).base_offset
+}
 
 /// Calls `each` with the header of every batch in [at, to).
 fn each_header(tail: &Tail, at: Place, to: u32, mut each: impl FnMut(&[u8; HEADER_LEN])) {

@@ -42,6 +42,8 @@ pub struct SegmentFile {
     pub in_flight: u32,
     /// Commits write straight to it: zero ahead of them.
     pub direct: bool,
+    /// The oldest lap of the journal that holds bytes of this segment that are not durable in the file.
+    pub lap: Option<u64>,
     step: u32,
 }
 
@@ -57,6 +59,7 @@ impl SegmentFile {
             guard: None,
             in_flight: 0,
             direct: false,
+            lap: None,
             step: STEP_MIN,
         }
     }
@@ -76,14 +79,18 @@ enum Step {
     Open {
         base: i64,
     },
+    /// The file is open, but nobody writes to it before its name is durable.
     SyncDir {
         base: i64,
+        file: FileId,
     },
     SyncTopicDir {
         base: i64,
+        file: FileId,
     },
     SyncRoot {
         base: i64,
+        file: FileId,
     },
     Allocate {
         base: i64,
@@ -101,15 +108,16 @@ enum Step {
         to: u32,
         from: u32,
     },
+    /// Destages up to `to`. `rest_in`: whatever is not in the file then is in this lap or a later one.
     Write {
         base: i64,
         to: u32,
-        lap: Option<u64>,
+        rest_in: Option<u64>,
     },
     WriteSync {
         base: i64,
         to: u32,
-        lap: Option<u64>,
+        rest_in: Option<u64>,
     },
     Truncate {
         base: i64,
@@ -153,6 +161,8 @@ pub struct Hand {
     dir_made: bool,
     /// The log start moved durably: segments below it may be taken out.
     pub bury: bool,
+    /// The partition was deleted, and that is durable.
+    pub erasable: bool,
     /// Segments taken out of the log whose files are to go.
     dead: VecDeque<Dead>,
 }
@@ -228,7 +238,7 @@ impl Partition {
     }
 
     /// The next step, if one is due.
-    fn next_step(&self, destage: u32, segment_bytes: u32, lap: u64, now: Now) -> Option<Step> {
+    fn next_step(&self, destage: u32, segment_bytes: u32, (oldest_lap, lap): (u64, u64), now: Now) -> Option<Step> {
         let block = BLOCK as u32;
         if let Some(dead) = self.hand.dead.front().filter(|d| d.due <= now.mono) {
             return Some(Step::Discard { base: dead.base });
@@ -245,15 +255,14 @@ impl Partition {
             } else {
                 0
             };
-            let waiting = reach.saturating_sub(f.written);
-            // A block goes partly filled only if nothing more of it is on its way to the journal: what comes next then begins
-            // where the block was left, and is journaled together with what is in it (`redo_from` of a commit's range).
-            let settled = if sealed { reach == segment.len } else { self.durable == self.committed };
-            let all = self.hand.pressed || sealed;
-            let to = if all && settled { reach } else { reach - reach % block };
-            let due = waiting > 0 && (all || waiting >= destage) && to > f.written;
-            // With this, all that the journal held of the partition when it began is in segments.
-            let whole = !sealed && to == reach && self.files.front().is_some_and(|first| first.base == base);
+            // A block that a commit journaled again, to rewrite it, is whole until then; but that lap must be let go of.
+            let held = f.lap.is_some_and(|l| l < lap);
+            let have = if held { f.written } else { f.written.max(f.durable) };
+            let waiting = reach.saturating_sub(have);
+            // A partly filled block only if its next bytes will be appended: those journal it again before it is rewritten.
+            let all = (self.hand.pressed && self.durable == self.committed) || (sealed && reach == segment.len);
+            let to = if all { reach } else { reach - reach % block };
+            let due = waiting > 0 && (all || sealed || self.hand.pressed || waiting >= destage) && to > have;
             if f.file.is_none() {
                 if due || f.direct || waiting >= destage / 2 {
                     return Some(Step::MakeTopicDir { base });
@@ -264,16 +273,20 @@ impl Partition {
                 if to.next_multiple_of(block) > f.allocated {
                     return Some(Step::Allocate { base, to: reserve(f, to, segment_bytes, sealed) });
                 }
-                return Some(Step::Write { base, to, lap: whole.then_some(lap) });
+                return Some(Step::Write { base, to, rest_in: (to == reach).then_some(oldest_lap) });
             }
             if sealed && f.durable >= segment.len && f.in_flight == 0 {
                 return Some(Step::Truncate { base });
+            }
+            if f.direct && segment.len.next_multiple_of(block) > f.allocated {
+                return Some(Step::Allocate { base, to: reserve(f, segment.len, segment_bytes, sealed) });
             }
             if !sealed && f.direct && f.zeroed.saturating_sub(f.written) < f.step {
                 if f.allocated.saturating_sub(f.written) < f.step && f.allocated < segment_bytes {
                     return Some(Step::Allocate { base, to: reserve(f, f.written, segment_bytes, false) });
                 }
-                let at = f.zeroed.max(f.written.next_multiple_of(block));
+                // `written` steps back to a block that is about to be rewritten: what is durable in it stays.
+                let at = f.zeroed.max(f.written.max(f.durable).next_multiple_of(block));
                 if at < f.allocated && f.in_flight == 0 {
                     return Some(Step::Zero { base, to: f.allocated, at, from: at });
                 }
@@ -321,14 +334,18 @@ impl Store {
             return;
         }
         if p.erase.is_some() {
-            return self.erase(io, part);
+            if p.hand.erasable {
+                self.erase(io, part);
+            }
+            return;
         }
-        let lap = self.dirs[p.dir as usize].committer.lap;
+        let committer = &self.dirs[p.dir as usize].committer;
+        let laps = (committer.oldest_lap(), committer.lap);
         if p.hand.bury {
             self.bury(part, now);
         }
         let Some(p) = self.partitions[part.0 as usize].as_mut() else { return };
-        match p.next_step(destage, p.config.log.segment_bytes, lap, now) {
+        match p.next_step(destage, p.config.log.segment_bytes, laps, now) {
             Some(step) => self.start(io, part, step),
             None => self.rest(part, now),
         }
@@ -342,8 +359,7 @@ impl Store {
             self.waiting.push((part, due));
         }
         let p = self.get_mut(part).expect("it was there");
-        let all = p.files.iter().all(|f| p.durable.segment == f.base && f.durable >= p.durable.position);
-        if p.hand.pressed && all {
+        if p.all_in_files() && p.journal_lap().is_none() {
             p.hand.pressed = false;
         }
     }
@@ -468,6 +484,15 @@ impl Store {
             return;
         }
         if p.erase.is_some() {
+            let opened = match step {
+                Step::Open { .. } | Step::OpenIndex { .. } if result >= 0 => Some(FileId(result)),
+                Step::SyncDir { file, .. } | Step::SyncTopicDir { file, .. } => Some(file),
+                Step::SyncRoot { file, .. } | Step::WriteIndex { file, .. } => Some(file),
+                _ => None,
+            };
+            if let Some(file) = opened {
+                io.file(Purpose::Forgotten.token(), FileOp::Close { file });
+            }
             return self.take_step(io, part, now);
         }
         if result < 0 {
@@ -503,15 +528,14 @@ impl Store {
                 self.dirs[dir as usize].recycled.files.extend(dead.recycle.map(|number| (number, dead.blocks)));
             }
             Step::Open { base } => {
-                if let Some(f) = p.file_mut(base) {
-                    f.file = Some(FileId(result));
-                }
-                return Some(Step::SyncDir { base });
+                return Some(Step::SyncDir { base, file: FileId(result) });
             }
-            Step::SyncDir { base } if !p.hand.dir_made => return Some(Step::SyncTopicDir { base }),
-            Step::SyncDir { .. } => {}
-            Step::SyncTopicDir { base } => return Some(Step::SyncRoot { base }),
-            Step::SyncRoot { .. } => p.hand.dir_made = true,
+            Step::SyncDir { base, file } if !p.hand.dir_made => return Some(Step::SyncTopicDir { base, file }),
+            Step::SyncTopicDir { base, file } => return Some(Step::SyncRoot { base, file }),
+            Step::SyncDir { base, file } | Step::SyncRoot { base, file } => {
+                p.hand.dir_made = true;
+                p.file_mut(base)?.file = Some(file);
+            }
             Step::Allocate { base, to } => {
                 let f = p.file_mut(base)?;
                 f.allocated = to;
@@ -527,13 +551,11 @@ impl Store {
                 });
             }
             Step::ZeroSync { base, to, .. } => p.file_mut(base)?.zeroed = to,
-            Step::Write { base, to, lap } => return Some(Step::WriteSync { base, to, lap }),
-            Step::WriteSync { base, to, lap } => {
-                let f = p.file_mut(base)?;
-                f.durable = f.durable.max(to);
-                let before = p.journal_lap;
-                p.note_destaged(lap);
-                let now = p.journal_lap;
+            Step::Write { base, to, rest_in } => return Some(Step::WriteSync { base, to, rest_in }),
+            Step::WriteSync { base, to, rest_in } => {
+                let before = p.journal_lap();
+                p.file_holds(base, to, rest_in);
+                let now = p.journal_lap();
                 self.let_go(dir, before, now);
             }
             Step::Truncate { base } => return Some(Step::FinalSync { base }),
@@ -579,19 +601,22 @@ impl Store {
         let (dir, key) = (p.dir, p.key);
         let error = std::io::Error::from_raw_os_error(errno);
         match step {
-            Step::Write { .. }
-            | Step::WriteSync { .. }
-            | Step::Zero { .. }
-            | Step::ZeroSync { .. }
-            | Step::FinalSync { .. }
-                if errno != libc::ENOSPC =>
-            {
+            Step::WriteSync { .. } | Step::ZeroSync { .. } | Step::FinalSync { .. } => {
+                self.latch(dir, format!("flushing a segment of {key} failed ({error})"));
+            }
+            Step::Write { .. } | Step::Zero { .. } if errno != libc::ENOSPC => {
                 self.latch(dir, format!("writing a segment of {key} failed ({error})"));
             }
             Step::SyncDir { .. } | Step::SyncTopicDir { .. } | Step::SyncRoot { .. } => {
                 self.latch(dir, format!("flushing a folder of {key} failed ({error})"));
             }
             _ => {
+                if let Step::Write { base, .. } = step
+                    && let Some(f) = p.file_mut(base)
+                {
+                    // Not written after all.
+                    f.written = f.durable - f.durable % BLOCK as u32;
+                }
                 p.hand.step = Step::Wait { until: now.mono.after(FULL_RETRY_MS) };
                 let d = &mut self.dirs[dir as usize];
                 if !d.full {
@@ -629,12 +654,17 @@ impl Store {
     fn bury(&mut self, part: PartIdx, now: Now) {
         let Some(p) = self.partitions[part.0 as usize].as_mut() else { return };
         let start = p.log.log_start();
-        let writing = |f: &SegmentFile| f.in_flight > 0 || f.guard.is_some();
-        let dying = |p: &Partition, base| p.log.segment(base).is_none_or(|s| s.next_offset <= start);
-        let committed_end = p.committed == p.log.end();
-        if !committed_end || p.files.iter().any(|f| writing(f) && dying(p, f.base)) {
+        if p.durable_start != start {
+            // It moved again: the commit that says so comes here, too.
+            p.hand.bury = false;
             return;
         }
+        let writing = |f: &SegmentFile| f.in_flight > 0 || f.guard.is_some();
+        let dying = |p: &Partition, base| p.log.segment(base).is_none_or(|s| s.next_offset <= start);
+        if p.files.iter().any(|f| writing(f) && dying(p, f.base)) {
+            return;
+        }
+        let before = p.journal_lap();
         p.hand.bury = false;
         let due = now.mono.after(p.config.file_delete_delay_ms);
         for segment in p.log.take_dead(now.wall) {
@@ -647,17 +677,11 @@ impl Store {
                 p.hand.dead.push_back(Dead { base: segment.base, due, blocks, file, recycle: None });
             }
         }
-        let end = p.log.end();
-        if p.committed.segment != end.segment && p.log.segment(p.committed.segment).is_none() {
-            (p.committed, p.durable) = (end, end);
-        }
         let first = p.log.segments().next().expect("a log has a segment").base;
+        let begin = Place { segment: first, position: 0 };
+        (p.committed, p.durable) = (p.committed.max(begin), p.durable.max(begin));
         p.tail.forget_before(first);
-        let before = p.journal_lap;
-        if p.all_in_files() {
-            p.journal_lap = None;
-        }
-        let (dir, after) = (p.dir, p.journal_lap);
+        let (dir, after) = (p.dir, p.journal_lap());
         self.let_go(dir, before, after);
     }
 
@@ -732,17 +756,6 @@ impl Partition {
             Some(s) => f.durable >= s.len,
             None => true,
         })
-    }
-
-    /// After a destage: what the journal still holds alone came after the destage began, if it was one of everything.
-    /// `lap`: the lap when the destage began, if that was one of everything.
-    fn note_destaged(&mut self, lap: Option<u64>) {
-        if self.all_in_files() {
-            self.journal_lap = None;
-            self.hand.pressed = false;
-        } else if let Some(lap) = lap {
-            self.journal_lap = self.journal_lap.map(|held| held.max(lap));
-        }
     }
 
     /// The place up to which segment files hold everything.

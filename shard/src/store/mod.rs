@@ -141,10 +141,10 @@ pub struct Partition {
     durable: Place,
     /// In the open commit's list.
     dirty: bool,
-    /// The oldest lap that holds bytes of this partition that are durable nowhere else.
-    journal_lap: Option<u64>,
     /// The log start moved since the last commit.
     trimmed: bool,
+    /// The log start that is durable.
+    durable_start: i64,
     /// Fetches to wake.
     rings: Vec<Ring>,
     /// The partition was deleted: what is still to be removed, files first.
@@ -208,7 +208,7 @@ pub struct Store {
     clock: usize,
     /// Scratch of the commit being built.
     plan: Vec<commit::Part>,
-    closing: Vec<PartIdx>,
+    closing: Vec<commit::Closing>,
     /// Background steps under way.
     steps: usize,
     /// Partitions that wait for room on disk or for a delay, and until when.
@@ -272,7 +272,7 @@ impl Store {
         has_folder: bool,
     ) -> PartIdx {
         let key = log.key;
-        let (committed, committed_offset) = (log.end(), log.next_offset());
+        let (committed, committed_offset, durable_start) = (log.end(), log.next_offset(), log.log_start());
         let partition = Partition {
             key,
             topic,
@@ -288,8 +288,8 @@ impl Store {
             committed_offset,
             durable: committed,
             dirty: false,
-            journal_lap: None,
             trimmed: false,
+            durable_start,
             rings: Vec::new(),
             erase: None,
         };
@@ -315,14 +315,11 @@ impl Store {
         self.rung.append(&mut p.rings);
         p.tail.clear();
         p.erase = Some(erase_list(&self.dirs[dir as usize].path, p));
-        let held = p.journal_lap.take();
-        if !p.hand.queued {
-            p.hand.queued = true;
-            self.hands.push_back(part);
-        }
+        let held = p.journal_lap();
+        p.files.iter_mut().for_each(|f| f.lap = None);
         let committer = &mut self.dirs[dir as usize].committer;
         committer.open.parts.retain(|other| *other != part);
-        committer.open.dropped.push(key);
+        committer.open.dropped.push((part, key));
         self.let_go(dir, held, None);
     }
 
@@ -411,6 +408,10 @@ impl Store {
 
     /// Moves the log start of a partition; the waiter is told when that is durable.
     pub fn delete_records(&mut self, part: PartIdx, offset: i64, to: AckTo) -> Result<i64, ErrorCode> {
+        let latched = self.get(part).is_some_and(|p| self.dirs[p.dir as usize].latched.is_some());
+        if latched {
+            return Err(ErrorCode::KafkaStorageError);
+        }
         let partition = self.get_mut(part).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let before = if offset == -1 { partition.log.high_watermark() } else { offset };
         if before < 0 {
@@ -665,7 +666,7 @@ impl Partition {
     fn durable_in_files(&self) -> Place {
         match self.files.front() {
             Some(file) => Place { segment: file.base, position: file.durable },
-            None => self.log.end(),
+            None => self.committed,
         }
     }
 
