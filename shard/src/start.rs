@@ -146,7 +146,7 @@ fn wall_ms() -> i64 {
 }
 
 /// Sixteen bytes from the kernel.
-fn random() -> [u8; 16] {
+pub(crate) fn random() -> [u8; 16] {
     let mut bytes = [0; 16];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").expect("/dev/urandom opens"), &mut bytes)
         .expect("/dev/urandom gives bytes");

@@ -334,7 +334,7 @@ impl PartitionLog {
         }
         if offset > self.log_start {
             self.log_start = offset;
-            self.trim_epochs();
+            self.forget_before_start();
         }
         Ok(())
     }
@@ -366,7 +366,7 @@ impl PartitionLog {
         let moved = start > self.log_start;
         if moved {
             self.log_start = start;
-            self.trim_epochs();
+            self.forget_before_start();
         }
         Ok(moved)
     }
@@ -383,6 +383,14 @@ impl PartitionLog {
             dead.extend(self.segments.pop_front());
         }
         dead
+    }
+
+    /// The log start moved: what is before it is nobody's any more, damaged or not.
+    fn forget_before_start(&mut self) {
+        if self.damaged_from < self.log_start {
+            self.damaged_from = i64::MAX;
+        }
+        self.trim_epochs();
     }
 
     fn trim_epochs(&mut self) {
@@ -413,6 +421,66 @@ impl PartitionLog {
         match self.epochs.partition_point(|(_, start)| *start <= offset) {
             0 => -1,
             n => self.epochs[n - 1].0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::TopicId;
+
+    fn log() -> PartitionLog {
+        let key = PartitionKey { topic: TopicId([1; 16]), partition: 0 };
+        let mut index = SegmentIndex::default();
+        index.note(0, 0, 100, 1, 0, 100);
+        index.note(10, 100, 100, 2, 10, 100);
+        let sealed =
+            Segment { base: 0, next_offset: 20, len: 200, first_timestamp: 1, created: WallMs(0), index: Some(index) };
+        let segments = VecDeque::from([sealed, Segment::new(20, WallMs(0))]);
+        PartitionLog::recovered(key, segments, 0, vec![(3, 0)], ProducerStates::new(1), i64::MAX)
+    }
+
+    #[test]
+    fn damage_refuses_what_follows_until_the_log_starts_after_it() {
+        let mut log = log();
+        log.on_damage(10);
+        log.on_damage(15);
+        let at = |position| Ok(Located::At(Place { segment: 0, position }));
+        assert_eq!(log.locate(9), at(0));
+        assert_eq!(log.locate(10), Err(ErrorCode::KafkaStorageError));
+        assert_eq!(log.locate(20), Err(ErrorCode::KafkaStorageError));
+        log.set_log_start(10).unwrap();
+        assert_eq!(log.locate(10), Err(ErrorCode::KafkaStorageError));
+        log.set_log_start(11).unwrap();
+        assert_eq!((log.locate(11), log.locate(20)), (at(100), Ok(Located::End)));
+    }
+
+    #[test]
+    fn a_header_is_believed_only_where_it_can_be() {
+        let log = log();
+        assert_eq!(log.offset_at(Place { segment: 0, position: 100 }), Some(10));
+        assert_eq!(log.offset_at(Place { segment: 0, position: 50 }), None);
+        let good = BatchHeader {
+            base_offset: 10,
+            batch_length: 88,
+            leader_epoch: 3,
+            magic: MAGIC,
+            last_offset_delta: 9,
+            ..BatchHeader::default()
+        };
+        assert!(log.may_hold(&good, Some(10), 100) && log.may_hold(&good, None, 100));
+        let bad = [
+            BatchHeader { base_offset: 11, ..good },
+            BatchHeader { batch_length: 89, ..good },
+            BatchHeader { batch_length: -12, ..good },
+            BatchHeader { batch_length: 48, ..good },
+            BatchHeader { leader_epoch: 2, ..good },
+            BatchHeader { magic: 1, ..good },
+            BatchHeader { last_offset_delta: -1, ..good },
+        ];
+        for header in bad {
+            assert!(!log.may_hold(&header, Some(10), 100), "{header:?}");
         }
     }
 }

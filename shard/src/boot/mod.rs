@@ -12,23 +12,26 @@
 //!   some or none of their files have been removed ([`retire`]).
 
 mod disk;
+mod examine;
 mod journals;
 mod meta;
 mod plan;
 mod recover;
+mod repair;
 
+pub use examine::{Examined, ExaminedPartition, ExaminedSegment, Source, examine, read_index};
 pub use meta::DirLock;
+pub use repair::{Dropped, Repair};
 
 use crate::io::FileId;
 use crate::store::files;
 use disk::{Disk, DiskFile, FileSystem};
 use meta::Meta;
 use recover::{Contents, Names, Recovery, next_incarnation};
-use ringlog_engine::batch::{BatchHeader, HEADER_LEN, Records, checksum_matches};
-use ringlog_engine::codec::Decoder;
+use ringlog_engine::batch::{BatchHeader, HEADER_LEN, checksum_matches};
 use ringlog_engine::config::BrokerConfig;
 use ringlog_engine::log::partition::PartitionLog;
-use ringlog_engine::metadata::{DirId, Entry};
+use ringlog_engine::metadata::DirId;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{Now, PartitionKey, TopicId};
 use std::collections::BTreeMap;
@@ -209,15 +212,7 @@ impl Dir<'_> {
 
     /// Learns the names of all topics that the metadata log ever knew.
     fn learn(&self, metadata: &BootedPartition, names: &mut Names) -> Result<(), BootError> {
-        let (mut decoder, mut buffer) = (Decoder::default(), Vec::new());
-        read_all(self.path, &metadata.topic, &metadata.log, |_, batch| {
-            let records = Records::read(Rope::of(batch), &mut decoder, &mut buffer, METADATA_BATCH_BYTES);
-            for record in records.into_iter().flatten().flatten() {
-                if let Some(Ok(Entry::TopicCreated { name, id, .. })) = record.value.map(Entry::decode) {
-                    names.learn(TopicId(id), &name);
-                }
-            }
-        })
+        read_all(self.path, &metadata.topic, &metadata.log, |_, batch| names.learn_batch(batch))
     }
 }
 

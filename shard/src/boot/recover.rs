@@ -4,10 +4,16 @@
 use super::disk::{Disk, DiskFile};
 use super::journals::Found;
 use super::plan::{self, Cut, OnDisk, Plan};
-use super::{BootError, BootedPartition, refuse};
+use super::{BootError, BootedPartition, METADATA_BATCH_BYTES, refuse};
 use crate::store::files;
-use ringlog_engine::log::journal::{Damage, Journal, read_journal};
+use ringlog_engine::batch::Records;
+use ringlog_engine::codec::Decoder;
+use ringlog_engine::log::index::IndexFile;
+use ringlog_engine::log::journal::{BLOCK, Damage, Journal, read_journal};
+use ringlog_engine::log::partition::PartitionLog;
 use ringlog_engine::log::recover::{Recovered, Replay, Unreadable};
+use ringlog_engine::metadata::Entry;
+use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{PartitionKey, TopicId, WallMs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -43,6 +49,11 @@ impl Contents {
         if let Err(error) = disk.sync_file_system(dir) {
             return refuse(dir, format!("flushing it failed: {error}"));
         }
+        Contents::list(disk, dir, found)
+    }
+
+    /// Reads what is there, durable or not.
+    pub(super) fn list(disk: Disk, dir: &Path, found: Vec<Found>) -> Result<Contents, BootError> {
         let mut files = Vec::new();
         for journal in &found {
             match disk.read(&journal.path) {
@@ -296,6 +307,9 @@ impl<'d> Recovery<'d> {
             if file.len()? > u64::from(finish.len) {
                 file.set_len(u64::from(finish.len))?;
             }
+            if let Some(bytes) = index_file(&plan.log, finish.base) {
+                disk.edit(&files::index(dir, topic, key, finish.base))?.write_at(&bytes, 0)?;
+            }
         }
         Ok(())
     }
@@ -318,6 +332,21 @@ impl<'d> Recovery<'d> {
     }
 }
 
+/// The index of a segment, where it is known, as its file holds it.
+fn index_file(log: &PartitionLog, base: i64) -> Option<Vec<u8>> {
+    let segment = log.segment(base)?;
+    let file = IndexFile {
+        base_offset: base,
+        next_offset: segment.next_offset,
+        segment_len: segment.len,
+        first_append: segment.created,
+        index: segment.index.clone()?,
+    };
+    let mut bytes = file.encode();
+    bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+    Some(bytes)
+}
+
 /// Topics' names by id: from folders, and from the metadata log.
 #[derive(Debug, Default)]
 pub(super) struct Names(BTreeMap<TopicId, String>);
@@ -325,6 +354,17 @@ pub(super) struct Names(BTreeMap<TopicId, String>);
 impl Names {
     pub(super) fn learn(&mut self, id: TopicId, name: &str) {
         self.0.entry(id).or_insert_with(|| name.to_string());
+    }
+
+    /// Learns the names that a batch of the metadata log gives.
+    pub(super) fn learn_batch(&mut self, batch: &[u8]) {
+        let (mut decoder, mut buffer) = (Decoder::default(), Vec::new());
+        let records = Records::read(Rope::of(batch), &mut decoder, &mut buffer, METADATA_BATCH_BYTES);
+        for record in records.into_iter().flatten().flatten() {
+            if let Some(Ok(Entry::TopicCreated { name, id, .. })) = record.value.map(Entry::decode) {
+                self.learn(TopicId(id), &name);
+            }
+        }
     }
 
     /// The topic's name; its id where nobody knows it any more.

@@ -7,10 +7,12 @@ mod consume;
 mod external;
 mod format;
 mod group;
+mod inspect;
 mod member;
 mod output;
 mod produce;
 mod records;
+mod repair;
 mod time;
 mod topic;
 
@@ -58,6 +60,8 @@ enum Command {
     /// List, describe, delete or rewind consumer groups.
     Group(group::GroupArgs),
     Config(config::ConfigArgs),
+    Inspect(inspect::InspectArgs),
+    Repair(repair::RepairArgs),
     #[command(external_subcommand)]
     External(Vec<OsString>),
 }
@@ -118,6 +122,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, start: fn(StartArgs) -
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Group(arguments) => group::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Repair(arguments) => repair::run(&arguments),
         Command::External(arguments) => external::run(&arguments, &command_names()),
     };
     match outcome {

@@ -24,6 +24,15 @@ pub(super) fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// As the name of a folder: `20260501-120000` and milliseconds, UTC.
+pub(super) fn compact(ms: i64) -> String {
+    let (days, clock) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS));
+    let (year, month, day) = civil_from_days(days);
+    let (seconds, milli) = (clock / 1000, clock % 1000);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}-{milli:03}")
+}
+
 fn duration_ms(text: &str) -> Option<i64> {
     let unit = match text.as_bytes().last()? {
         b's' => 1_000,

@@ -270,7 +270,7 @@ impl Store {
                 self.get_mut(part).expect("it was there").cold.note_checked(block, at.position, &header);
             }
             if header.last_offset() >= ask.offset {
-                return self.gather(io, part, at, &header, look, ask, answer);
+                return self.gather(io, part, (at, &header), look, ask, answer);
             }
             at.position += len;
             (offset, need) = (Some(header.next_offset()), HEADER_LEN);
@@ -323,8 +323,7 @@ impl Store {
         &mut self,
         io: &mut impl Io,
         part: PartIdx,
-        at: Place,
-        header: &BatchHeader,
+        (at, header): (Place, &BatchHeader),
         look: Look,
         ask: ReadAt,
         answer: &mut ReadAnswer,
@@ -615,7 +614,7 @@ impl Partition {
         mut index: SegmentIndex,
         bytes: &[u8],
     ) -> Option<(u32, i64, SegmentIndex)> {
-        let Some(len) = self.log.segment(base).map(|s| s.len) else { return None };
+        let len = self.log.segment(base)?.len;
         let start = position - position % BLOCK as u32;
         let mut at = position;
         while at < len {

@@ -1,86 +1,10 @@
 //! The tools of the `ringlog` binary against a broker that the same binary runs: what a person types, and what comes
 //! out. Not the protocol: stock clients try that.
 
-use std::io::Write;
+use super::broker::{Broker, RINGLOG, lines};
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
-
-const RINGLOG: &str = env!("CARGO_BIN_EXE_ringlog");
-
-/// A broker of its own for one test, ended and removed with it.
-struct Broker {
-    process: Child,
-    address: String,
-    folder: PathBuf,
-}
-
-impl Broker {
-    fn start(test: &str) -> Broker {
-        // Free a moment ago; whoever takes it in between makes the start fail, not the test lie.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let folder = std::env::temp_dir().join(format!("ringlog-cli-{test}-{}", std::process::id()));
-        let process = Command::new(RINGLOG)
-            .arg("start")
-            .args(["--override", &format!("listeners=PLAINTEXT://{address}")])
-            .args(["--override", &format!("log.dirs={}", folder.display())])
-            .args(["--override", "group.initial.rebalance.delay.ms=0"])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut broker = Broker { process, address, folder };
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !broker.run("topic list", "").status.success() {
-            assert!(broker.process.try_wait().unwrap().is_none(), "the broker ended");
-            assert!(Instant::now() < deadline, "the broker does not answer");
-        }
-        broker
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(RINGLOG);
-        command.args(line.split_whitespace()).args(["--bootstrap-server", &self.address]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, line: &str, input: &str) -> Output {
-        let mut child = self.command(line).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    }
-
-    /// Standard output of a command that must succeed.
-    fn ok(&self, line: &str, input: &str) -> String {
-        let output = self.run(line, input);
-        assert!(output.status.success(), "ringlog {line}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// What a command that must fail with exit code 1 says.
-    fn fails(&self, line: &str, input: &str) -> String {
-        let output = self.run(line, input);
-        assert_eq!(output.status.code(), Some(1), "ringlog {line}");
-        String::from_utf8(output.stderr).unwrap()
-    }
-
-    fn json(&self, line: &str) -> serde_json::Value {
-        serde_json::from_str(&self.ok(line, "")).unwrap()
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn lines(range: std::ops::Range<u32>) -> String {
-    range.map(|n| format!("{n}\n")).collect()
-}
 
 #[test]
 fn a_topic_is_made_shown_changed_and_deleted() {
