@@ -234,9 +234,18 @@ impl Retire {
     }
 }
 
+/// What one core gets of one directory.
+struct DirShare {
+    path: PathBuf,
+    incarnation: u64,
+    journals: [FileId; 2],
+    journal_bytes: u64,
+    recycled: Vec<(u64, u32)>,
+}
+
 /// What one core gets of the booted directories.
 struct Share {
-    dirs: Vec<(PathBuf, u64, [FileId; 2], u64, Vec<(u64, u32)>)>,
+    dirs: Vec<DirShare>,
     partitions: Vec<(String, u8, PartitionLog, bool)>,
 }
 
@@ -330,7 +339,13 @@ impl Node {
                     (usize::from(*owner) % cores == core).then_some((*number, *len))
                 };
                 let recycled = if cores == 1 { recycled.iter().filter_map(mine).collect() } else { Vec::new() };
-                share.dirs.push((path.clone(), *incarnation, journals[core], *journal_file_bytes, recycled));
+                share.dirs.push(DirShare {
+                    path: path.clone(),
+                    incarnation: *incarnation,
+                    journals: journals[core],
+                    journal_bytes: *journal_file_bytes,
+                    recycled,
+                });
             }
             for partition in partitions.drain(..) {
                 let core =
@@ -440,14 +455,15 @@ impl Seat {
             memory_reserve: memory / RESERVE_PART,
             tail_cache: (memory / TAIL_PART).min(TAIL_MAX),
         };
-        let dirs = share.dirs.into_iter().map(|(path, incarnation, journals, journal_bytes, recycled)| Dir {
-            path,
-            committer: Committer::new(self.core as u16, incarnation, journals, journal_bytes),
-            latched: None,
-            full: false,
-            short: false,
-            recycled: Recycled { next: recycled.iter().map(|(n, _)| *n).max().unwrap_or(0), files: recycled },
-        });
+        let dirs =
+            share.dirs.into_iter().map(|DirShare { path, incarnation, journals, journal_bytes, recycled }| Dir {
+                path,
+                committer: Committer::new(self.core as u16, incarnation, journals, journal_bytes),
+                latched: None,
+                full: false,
+                short: false,
+                recycled: Recycled { next: recycled.iter().map(|(n, _)| *n).max().unwrap_or(0), files: recycled },
+            });
         let mut store = Store::new(self.core as u16, dirs.collect(), BlockPool::new(memory), limits);
         let now = io.now();
         let mut metadata = None;
@@ -620,8 +636,11 @@ fn connections_max() -> u32 {
     u32::try_from(files - files / 4).unwrap_or(u32::MAX)
 }
 
+/// Host and port that clients of a listener are told to connect to.
+type Advertised = (String, u16);
+
 /// Opens every listener; returns the bound addresses and what clients of each are told.
-fn listen(io: &mut Uring, config: &BrokerConfig) -> Result<(Vec<SocketAddr>, Vec<(String, u16)>), Vec<String>> {
+fn listen(io: &mut Uring, config: &BrokerConfig) -> Result<(Vec<SocketAddr>, Vec<Advertised>), Vec<String>> {
     let (mut bound, mut advertised) = (Vec::new(), Vec::new());
     let options = ListenOptions {
         backlog: config.sockets.backlog,

@@ -155,6 +155,7 @@ pub struct Shard<I: Io> {
     spare_out: Vec<Vec<u8>>,
     spare_inserts: Vec<Vec<(usize, Vec<Span>)>>,
     spare_patches: Vec<Vec<ringlog_net::produce::ProducePatch>>,
+    #[expect(clippy::vec_box, reason = "the boxes move into slots and back")]
     spare_fetch: Vec<Box<fetch::FetchSlot>>,
     door: Door,
     /// Bytes of requests begun and not answered.

@@ -207,6 +207,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// `Err` gives it back: there is no memory for it now.
+    #[expect(clippy::result_large_err, reason = "it goes back into the queue it came from")]
     pub(super) fn try_remote_append(&mut self, append: Append) -> Result<(), Append> {
         let Append { reply, key, acks, header, pieces } = append;
         let outcome = self.append_pieces(key, &header, &pieces, acks, reply);
