@@ -68,3 +68,37 @@ fn a_directory_of_format_1_goes_on_opening() {
     broker.ok("produce c-none --partition 0", &lines(50..60));
     assert_eq!(broker.ok("consume c-none -o 45 --exit", ""), lines(45..60));
 }
+
+#[test]
+fn records_of_our_own_topics_are_shown_in_words() {
+    let mut broker = Broker::start("words");
+    broker.ok("produce t --partition 0 -z zstd", &lines(0..10));
+    broker.ok("consume t --group g --from-beginning --exit", "");
+    // A start puts what the journals hold into the segments.
+    let mut broker = {
+        let dir = broker.end(Signal::SIGKILL);
+        Broker::on(dir)
+    };
+    let dir = broker.end(Signal::SIGTERM);
+    let shown = |topic: &str, option: &str| {
+        let mut all = String::new();
+        for partition in std::fs::read_dir(dir.join(topic)).unwrap() {
+            for file in std::fs::read_dir(partition.unwrap().path()).unwrap() {
+                let path = file.unwrap().path();
+                if path.extension().is_some_and(|kind| kind == "log") {
+                    let (code, out, error) = ringlog(&["inspect", option, path.to_str().unwrap()]);
+                    assert_eq!(code, 0, "{error}");
+                    all += &out;
+                }
+            }
+        }
+        all
+    };
+    let records = shown("t", "--records");
+    assert!(records.contains("zstd") && records.contains(r#""value":"9""#), "{records}");
+    let metadata = shown("__cluster_metadata", "--decode");
+    assert!(metadata.contains("ClusterCreated") && metadata.contains("TopicCreated { name: \\\"t\\\""), "{metadata}");
+    let offsets = shown("__consumer_offsets", "--decode");
+    assert!(offsets.contains("Offset { group: \\\"g\\\", topic: \\\"t\\\""), "{offsets}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
