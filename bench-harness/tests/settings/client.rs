@@ -320,6 +320,38 @@ impl Client {
         dirs
     }
 
+    /// Total and usable bytes of the first log directory, as DescribeLogDirs says (KIP-827).
+    pub(crate) fn room(&mut self) -> (i64, i64) {
+        let answer = self.0.call_flexible(35, 4, Body(vec![0, 0])).expect("an answer");
+        let mut answer = Answer(&answer);
+        // The length of a compact string or list, which is sent as one more.
+        let short = |answer: &mut Answer<'_>| {
+            let (mut value, mut shift) = (0usize, 0);
+            loop {
+                let byte = answer.i8().unwrap() as u8;
+                value |= usize::from(byte & 0x7f) << shift;
+                shift += 7;
+                if byte < 0x80 {
+                    return value - 1;
+                }
+            }
+        };
+        answer.take(4 + 2).unwrap();
+        assert_eq!(short(&mut answer), 1, "one directory");
+        assert_eq!(answer.i16().unwrap(), 0);
+        let len = short(&mut answer);
+        answer.take(len).unwrap();
+        for _ in 0..short(&mut answer) {
+            let len = short(&mut answer);
+            answer.take(len).unwrap();
+            for _ in 0..short(&mut answer) {
+                answer.take(4 + 8 + 8 + 1 + 1).unwrap();
+            }
+            answer.take(1).unwrap();
+        }
+        (answer.i64().unwrap(), answer.i64().unwrap())
+    }
+
     /// The connection was closed: nothing comes any more.
     pub(crate) fn is_closed(&mut self) -> bool {
         use std::io::Read;

@@ -18,7 +18,7 @@ fn home(name: &str) -> PathBuf {
 }
 
 /// Starts with these words and waits for the end, which must be a refusal; what it said.
-fn refused_by(program: &[&str], dir: &Path, words: &[&str]) -> String {
+pub(crate) fn refused_by(program: &[&str], dir: &Path, words: &[&str]) -> String {
     let mut command = Command::new(program[0]);
     command.args(&program[1..]).arg("start").args(words).current_dir(dir);
     let mut child =

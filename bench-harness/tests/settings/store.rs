@@ -1,6 +1,7 @@
 //! Settings of directories, journals, memory and cores, and the node's own limits.
 
 use super::client::{BROKER, Client, NOBODY, TOPIC, broker, disk, files, options, until, values};
+use super::start::refused_by;
 use ringlog_bench_harness::broker::{Broker, target_dir};
 use ringlog_bench_harness::peer::batch;
 use std::path::PathBuf;
@@ -46,13 +47,9 @@ pub(crate) fn directories() {
     broker.terminate();
     drop(broker);
     let listener = format!("listeners=PLAINTEXT://127.0.0.1:{}", ringlog_bench_harness::broker::free_port());
-    let out = Command::new(ringlog_bench_harness::broker::ringlog_binary())
-        .args(["start", "--override", &listener, "--override", &format!("log.dir={}", a.display())])
-        .current_dir(&home)
-        .output()
-        .expect("ringlog runs");
-    assert!(!out.status.success());
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let program = [ringlog_bench_harness::broker::ringlog_binary().to_str().expect("text")];
+    let alone = format!("log.dir={}", a.display());
+    let said = refused_by(&program, &home, &["--override", &listener, "--override", &alone]);
     assert!(said.contains("is metadata.log.dir or log.dirs missing a directory?"), "{said}");
     std::fs::remove_dir_all(home).expect("ours");
 }
@@ -230,6 +227,7 @@ pub(crate) fn disk_reserve() {
     let size = free(&mount.0) - 32 * MIB;
     assert!(Command::new("fallocate").args(["-l", &size.to_string()]).arg(&filler).status().unwrap().success());
     until("both are refused", || put(&mut client) == [56, 56]);
+    until("it is told how little is left", || client.room().1 < 33 << 20);
     assert!(client.fetch("t", 0, 0, 1000).high_watermark > 0, "reads go on");
     assert_eq!(client.delete("gone"), 0, "deletes go on");
     client.coordinated("g");
@@ -237,6 +235,8 @@ pub(crate) fn disk_reserve() {
     client.alter(BROKER, "", "log.retention.ms", Some("1000000"));
     std::fs::remove_file(&filler).expect("ours");
     until("both are taken", || put(&mut client) == [0, 0]);
+    until("it is told that there is room", || client.room().1 > 65 << 20);
+    assert!(client.room().0 < 257 << 20);
     drop(broker);
     std::fs::remove_dir_all(data).expect("ours");
 }

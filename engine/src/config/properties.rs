@@ -11,8 +11,9 @@ pub struct ServerProperties {
 impl ServerProperties {
     /// What `ringlog start` without a file uses: this machine only, data beside the caller.
     pub fn without_file() -> ServerProperties {
-        let pairs = [("listeners", "PLAINTEXT://127.0.0.1:9092"), ("log.dirs", "ringlog-data")];
-        ServerProperties { values: pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect() }
+        // The directory is that of `log.dir` by default, which an override of either name replaces.
+        let (key, value) = ("listeners", "PLAINTEXT://127.0.0.1:9092");
+        ServerProperties { values: Values::from([(key.to_string(), value.to_string())]) }
     }
 
     /// Reads a whole file. Of a key given twice, the last counts.

@@ -9,7 +9,7 @@ use super::route::Routes;
 use crate::api::{Alteration, Answer, Change, Command, CreatedTopic, NewTopic, Outcome, Resource, TopicName};
 use crate::io::Io;
 use crate::mail::{Mail, ReplyTo};
-use crate::store::{AckTo, PartIdx, StoreConfig};
+use crate::store::{AckTo, NotAppended, PartIdx, StoreConfig};
 use ringlog_engine::ErrorCode;
 use ringlog_engine::batch::{BatchBuilder, BatchHeader, HEADER_LEN};
 use ringlog_engine::codec::{Codec, Encoder};
@@ -132,8 +132,16 @@ impl<I: Io> Shard<I> {
         let (append, part) = (control.next_append, control.part);
         control.change = Some(Underway { reply, outcome, image: Arc::new(image), append, cores_left: None });
         let body = Rope::of(&batch[HEADER_LEN..]);
-        if self.store.append(self.now, part, (&header, body), -1, AckTo::Control { append }).is_err() {
-            self.on_control_appended(append, ErrorCode::KafkaStorageError);
+        match self.store.append(self.now, part, (&header, body), -1, AckTo::Control { append }) {
+            Ok(_) => {}
+            Err((NotAppended::Refused(error), _)) => self.on_control_appended(append, error),
+            Err((NotAppended::Later, _)) => {
+                // Nothing was changed: memory is short for now, and whoever asked may ask again.
+                let change = self.control.as_mut().and_then(|c| c.change.take()).expect("it was just begun");
+                if let Some(reply) = change.reply {
+                    self.reply(reply, Answer::Refused(ErrorCode::RequestTimedOut));
+                }
+            }
         }
     }
 
