@@ -29,6 +29,8 @@ pub const TOPIC_NAME_BYTES: usize = 249;
 pub const PARTITIONS_PER_REQUEST: usize = 10_000;
 /// Bytes of a frame taken before its body is charged: size, header, longest client id (32,767) and its tags.
 pub const FRAME_PREFIX_BYTES: usize = 36 * 1024;
+/// Largest request of any API but Produce, bytes: it may decode to some 40 times its size.
+pub const COLD_REQUEST_BYTES: usize = 8 << 20;
 /// Tagged fields in one request, all structures together.
 pub const TAGGED_FIELDS_PER_REQUEST: usize = 1024;
 /// Bytes of one encoded metadata entry.
@@ -68,6 +70,7 @@ limits! {
     "listeners", Fixed(LISTENERS as u64), "of the node", "the start is refused";
     "request", Setting("socket.request.max.bytes"), "bytes", "the connection is closed";
     "frame before its body is charged", Fixed(FRAME_PREFIX_BYTES as u64), "bytes", "the rest waits in the socket";
+    "request of any API but Produce", Fixed(COLD_REQUEST_BYTES as u64), "bytes", "the connection is closed";
     "tagged fields", Fixed(TAGGED_FIELDS_PER_REQUEST as u64), "of one request", "the connection is closed";
     "requests in work", Setting("ringlog.inflight.connection.requests"), "of one connection",
         "the next waits in the socket";

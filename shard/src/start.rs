@@ -74,7 +74,7 @@ fn run(arguments: &StartArgs) -> Result<(), Vec<String>> {
         .map_err(|e| vec![e.to_string()])?;
     let image = Arc::new(read_image(&config, &booted)?);
     let node = Node::new(config, cpus, booted, image, began)?;
-    node.run(&limits)
+    node.run(limits)
 }
 
 /// What asks the broker to end.
@@ -125,11 +125,11 @@ fn raise_limits(config: &BrokerConfig) -> Vec<String> {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let raised = soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
         let now = if raised { hard } else { soft };
-        let wanted = u64::from(config.limits.connections) + 4096;
         let what =
             if raised { format!("open files: raised from {soft} to {hard}") } else { format!("open files: {now}") };
-        lines.push(if now < wanted {
-            format!("{what}; {wanted} would allow for max.connections={} and segment files", config.limits.connections)
+        let most = connections_max();
+        lines.push(if most < config.limits.connections {
+            format!("{what}: at most {most} connections, the rest is for segments; further ones wait")
         } else {
             what
         });
@@ -274,7 +274,7 @@ impl Node {
     }
 
     /// Starts the other cores, is core 0, and waits for all to end.
-    fn run(mut self, limits: &[String]) -> Result<(), Vec<String>> {
+    fn run(mut self, mut limits: Vec<String>) -> Result<(), Vec<String>> {
         let cores = self.cpus.len();
         let mut shares = self.share();
         let mut posts = posts(cores);
@@ -314,7 +314,11 @@ impl Node {
         for k in 0..listening.len() {
             shard.io.accept(k as u16);
         }
-        self.greet(&listening, limits, &capabilities);
+        let (wanted, most) = (self.config.limits.request_bytes as usize, shard.frame_max());
+        if most < wanted {
+            limits.push(format!("requests: at most {most} bytes, not {wanted}: more needs more ringlog.memory.bytes"));
+        }
+        self.greet(&listening, &limits, &capabilities);
         shard.run().map_err(|e| vec![format!("core 0: the ring failed: {e}")])?;
         for thread in threads {
             let _ = thread.join();

@@ -54,6 +54,7 @@ impl<I: Io> Shard<I> {
         });
         match step {
             Step::Done => {
+                self.intake.cold_bytes += slot.out.len();
                 self.push_slot(k, slot);
                 self.mark(k);
             }
@@ -144,6 +145,7 @@ impl<I: Io> Shard<I> {
         self.with_context(addr.conn, &client_id, |context| {
             api::finish(context, kept, answers, cold.version, cold.correlation_id, &mut out);
         });
+        self.intake.cold_bytes += out.len();
         let slot = self.conn_of(addr).and_then(|c| c.slot(addr.request)).expect("it was just there");
         slot.out = out;
         self.mark(addr.conn);

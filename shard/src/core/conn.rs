@@ -4,20 +4,22 @@
 //! when everything before it is answered, and nothing starts while it runs, as if requests were served one by one.
 
 use crate::io::ConnId;
-use crate::io::memory::{BlockMut, BlockPool, Span};
+use crate::io::memory::{BlockMut, Span};
 use crate::mail::SlotAddr;
+use crate::store::Store;
 use ringlog_engine::types::MonoMs;
 use ringlog_net::frame::PREFIX;
 use ringlog_net::produce::ProducePatch;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-/// Leftovers below this many bytes are copied, so that a slow peer does not hold a receive buffer.
+/// Bytes that a held receive buffer is worth: below it on average, they are copied, so that no peer holds buffers for a few bytes.
 const HOLD_MIN: usize = 16 << 10;
 /// Frames above this many bytes are gathered in blocks of their own instead of holding receive buffers.
 const HOLD_FRAME_MAX: usize = 256 << 10;
-/// Size of those blocks.
-const GATHER_BLOCK: usize = 1 << 20;
+/// Sizes of those blocks: as much again as is there, so that what a peer announces costs nothing.
+const GATHER_LEAST: usize = 4 << 10;
+const GATHER_MOST: usize = 1 << 20;
 
 /// What a request waits for.
 #[derive(Debug)]
@@ -56,7 +58,7 @@ pub struct Conn {
     /// Received and not yet taken as frames, in order.
     received: VecDeque<Span>,
     received_len: usize,
-    /// The block a small or large incomplete frame is gathered in.
+    /// The block that what was received is copied to.
     gather: Option<BlockMut>,
     /// A frame that waits for memory to be begun.
     waiting: Option<(usize, Vec<Span>)>,
@@ -64,8 +66,20 @@ pub struct Conn {
     /// Number of the request at the front of `slots`.
     pub first_request: u64,
     pub sending: bool,
+    /// Bytes of the send under way, and when it began.
+    pub sending_bytes: usize,
+    pub sending_since: MonoMs,
     pub closing: bool,
+    /// Does not receive.
     pub paused: bool,
+    /// Its next request waits for the log's memory.
+    pub starving: bool,
+    /// In the line of those that wait for memory to receive.
+    pub in_line: bool,
+    /// In the list of those whose answers wait for memory to be sent.
+    pub unsent: bool,
+    /// Bytes of the backlog as the core last counted them.
+    pub counted: usize,
     /// The peer has sent its end: close when everything is answered.
     pub ended: bool,
     /// In the loop's list of connections with something to send or to go on with.
@@ -76,7 +90,7 @@ pub struct Conn {
     pub client_software: Option<Box<str>>,
 }
 
-/// No block to gather a frame in: receiving must stop until memory is free.
+/// No block to gather a frame in: receiving must stop until memory is free. What came is kept.
 #[derive(Debug)]
 pub struct NoMemory;
 
@@ -94,8 +108,14 @@ impl Conn {
             slots: VecDeque::new(),
             first_request: 0,
             sending: false,
+            sending_bytes: 0,
+            sending_since: now,
             closing: false,
             paused: false,
+            starving: false,
+            in_line: false,
+            unsent: false,
+            counted: 0,
             ended: false,
             dirty: false,
             last_active: now,
@@ -106,29 +126,32 @@ impl Conn {
 
     /// Bytes received and not begun.
     pub fn backlog(&self) -> usize {
-        self.received_len
+        self.received_len + self.waiting.as_ref().map_or(0, |(len, _)| *len)
     }
 
-    pub fn receive(&mut self, span: Span, pool: &mut BlockPool) -> Result<(), NoMemory> {
+    pub fn receive(&mut self, span: Span, store: &mut Store) {
         self.received_len += span.len();
-        if self.gather.is_some() { self.gather(&span, pool) } else { self.push(span) }
+        if self.gather.is_none() {
+            return self.received.push_back(span);
+        }
+        // Without memory the receive buffer itself is kept: `settle` tells.
+        let _ = self.gather(span, store);
     }
 
-    fn push(&mut self, span: Span) -> Result<(), NoMemory> {
-        self.received.push_back(span);
-        Ok(())
-    }
-
-    /// Copies into the block being filled, and into more if need be.
-    fn gather(&mut self, span: &Span, pool: &mut BlockPool) -> Result<(), NoMemory> {
-        let mut bytes = span.bytes();
-        while !bytes.is_empty() {
+    /// Copies into the block being filled, and into more if need be. Without memory it keeps what is left as it is.
+    fn gather(&mut self, span: Span, store: &mut Store) -> Result<(), NoMemory> {
+        let mut done = 0;
+        while done < span.len() {
             if self.gather.as_ref().is_none_or(|b| b.remaining() == 0) {
-                self.gather = Some(pool.take(GATHER_BLOCK).ok_or(NoMemory)?);
+                self.gather = store.take_block(self.received_len.clamp(GATHER_LEAST, GATHER_MOST));
             }
-            let block = self.gather.as_mut().expect("it was just made");
-            let (at, take) = (block.len(), block.remaining().min(bytes.len()));
-            block.append(&bytes[..take]);
+            let Some(block) = self.gather.as_mut() else {
+                self.received.push_back(span.slice(done, span.len() - done));
+                return Err(NoMemory);
+            };
+            let (at, take) = (block.len(), block.remaining().min(span.len() - done));
+            block.append(&span.bytes()[done..done + take]);
+            done += take;
             let piece = block.span(at, take);
             match self.received.back_mut() {
                 Some(last) if last.block.same(&piece.block) && (last.start + last.len) as usize == at => {
@@ -136,7 +159,6 @@ impl Conn {
                 }
                 _ => self.received.push_back(piece),
             }
-            bytes = &bytes[take..];
         }
         Ok(())
     }
@@ -196,23 +218,27 @@ impl Conn {
         self.waiting.take()
     }
 
-    /// Lets go of receive buffers that an incomplete frame would hold for long: small leftovers and very large frames.
-    pub fn settle(&mut self, pool: &mut BlockPool) -> Result<(), NoMemory> {
+    /// Lets go of receive buffers that would be held for long or for little: those of large frames, those with few bytes, and
+    /// all if the core is `crowded`. `blocked`: what is here stays here for a while, whole or not.
+    pub fn settle(&mut self, store: &mut Store, blocked: bool, crowded: bool) -> Result<(), NoMemory> {
         if self.received_len == 0 || self.gather.is_some() {
             return Ok(());
         }
         let frame = self.peek::<PREFIX>().map_or(PREFIX, |p| PREFIX + u32::from_be_bytes(p) as usize);
-        let small = self.received_len < HOLD_MIN;
-        if (!small && frame <= HOLD_FRAME_MAX) || self.received_len >= frame {
+        let sparse = self.received_len < self.received.len() * HOLD_MIN;
+        if !(sparse || crowded || frame > HOLD_FRAME_MAX) || (self.received_len >= frame && !blocked) {
             return Ok(());
         }
-        let size = if frame <= HOLD_FRAME_MAX { frame } else { GATHER_BLOCK };
-        self.gather = Some(pool.take(size).ok_or(NoMemory)?);
+        let mut short = Ok(());
         for _ in 0..self.received.len() {
             let span = self.received.pop_front().expect("it was counted");
-            self.gather(&span, pool)?;
+            if short.is_ok() {
+                short = self.gather(span, store);
+            } else {
+                self.received.push_back(span);
+            }
         }
-        Ok(())
+        short
     }
 
     pub fn slot(&mut self, request: u64) -> Option<&mut Slot> {

@@ -4,7 +4,7 @@
 //! it has more, and is asked again. Records are never copied: the answer is a few bytes and spans of the owners' memory.
 
 use super::conn::Work;
-use super::sessions::{SessionPart, next_epoch};
+use super::sessions::{Forgotten, SessionPart, next_epoch};
 use super::{Due, Shard, Stop};
 use crate::io::Io;
 use crate::mail::{Mail, Read, ReadAnswer, ReplyTo, SlotAddr};
@@ -71,6 +71,9 @@ impl<I: Io> Shard<I> {
         let request = FetchRequest::parse(header.version, body)?;
         if request.replica_id >= 0 {
             return Err(Stop::Close("a fetch that says it is a replica's, on a listener for clients"));
+        }
+        if request.partition_count().max(request.topic_count()) > self.config.limits.partitions as usize {
+            return Err(Stop::Close("a fetch of more partitions than a node may have"));
         }
         let mut fetch = self.spare_fetch.pop().unwrap_or_default();
         fetch.version = header.version;
@@ -203,7 +206,7 @@ impl<I: Io> Shard<I> {
 
     /// Adds, changes and forgets what an incremental request says.
     fn update_session(&mut self, request: &FetchRequest<'_>, changed: &[FetchPart]) {
-        let mut forgotten: Vec<(Option<TopicId>, Arc<str>, i32)> = Vec::new();
+        let mut forgotten: Vec<Forgotten> = Vec::new();
         for topic in request.forgotten_topics() {
             let mut space = [0; 256];
             let (id, name): (Option<TopicId>, Arc<str>) = match &topic.topic {
@@ -213,24 +216,7 @@ impl<I: Io> Shard<I> {
             forgotten.extend(topic.partitions().map(|p| (id, name.clone(), p)));
         }
         let session = self.sessions.get_mut(request.session_id).expect("it was looked up");
-        session.parts.retain(|part| {
-            !forgotten
-                .iter()
-                .any(|(id, name, index)| *index == part.index && id.map_or(*name == part.name, |id| id == part.topic))
-        });
-        for part in changed {
-            let same =
-                |p: &SessionPart| p.index == part.key.partition && p.topic == part.key.topic && p.name == part.name;
-            match session.parts.iter_mut().find(|p| same(p)) {
-                Some(known) => {
-                    known.offset = part.offset;
-                    known.max_bytes = part.max_bytes as i32;
-                    known.leader_epoch = part.leader_epoch;
-                    known.last_fetched_epoch = part.last_fetched_epoch;
-                }
-                None => session.parts.push(part.remembered()),
-            }
-        }
+        session.update(changed.iter().map(FetchPart::remembered), &forgotten);
     }
 
     /// Asks every partition that has no answer with data, in the order of the request.
@@ -384,7 +370,7 @@ impl<I: Io> Shard<I> {
         if fetch.session_id != 0
             && let Some(session) = self.sessions.get_mut(fetch.session_id)
         {
-            remember(session, &fetch);
+            remember(session, &mut self.spare_parts, &fetch);
         }
         for part in fetch.parts.drain(..) {
             if let Some(answer) = part.answer {
@@ -528,22 +514,20 @@ fn write_part(
 }
 
 /// What a session has told now; partitions that gave data go to the end of the line.
-fn remember(session: &mut super::sessions::Session, fetch: &FetchSlot) {
-    let mut moved = 0;
-    for part in &fetch.parts {
-        let Some(at) = session.parts.iter().position(|p| p.key() == part.key && p.name == part.name) else { continue };
-        let Some(answer) = &part.answer else { continue };
-        let known = &mut session.parts[at];
-        if answer.error == ErrorCode::None {
-            (known.high_watermark, known.log_start) = (answer.high_watermark, answer.log_start);
-        } else {
-            (known.high_watermark, known.log_start) = (-1, -1);
-        }
-        if answer.bytes > 0 && at + moved < session.parts.len() {
-            session.parts[at..].rotate_left(1);
-            moved += 1;
-        }
-    }
+/// One pass: the parts of a fetch stand as its session's did, unless another request changed the session meanwhile.
+fn remember(session: &mut super::sessions::Session, moved: &mut Vec<SessionPart>, fetch: &FetchSlot) {
+    let mut asked = fetch.parts.iter();
+    let gave = |known: &mut SessionPart| {
+        let same = |p: &&FetchPart| p.key == known.key() && p.name == known.name;
+        let Some(part) = asked.clone().next().filter(same) else { return false };
+        asked.next();
+        let Some(answer) = &part.answer else { return false };
+        let told = if answer.error == ErrorCode::None { (answer.high_watermark, answer.log_start) } else { (-1, -1) };
+        (known.high_watermark, known.log_start) = told;
+        answer.bytes > 0
+    };
+    moved.extend(session.parts.extract_if(.., gave));
+    session.parts.append(moved);
 }
 
 impl crate::store::Partition {

@@ -9,6 +9,8 @@ pub mod control;
 pub mod door;
 pub mod fetch;
 pub mod groups;
+pub mod intake;
+pub mod notices;
 pub mod produce;
 pub mod questions;
 pub mod route;
@@ -37,6 +39,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Bytes of answers gathered into one send, and the block they are gathered in.
 const SEND_BYTES: usize = 4 << 20;
 const OUT_BLOCK: usize = 64 << 10;
+/// Parts of a request whose lists are kept to be used again.
+const SPARE_PARTS: usize = 4096;
 /// Mail taken from one core in one turn.
 const MAIL_PER_TURN: usize = 1024;
 /// Completions taken in one turn.
@@ -140,8 +144,12 @@ pub struct Shard<I: Io> {
     /// `Io`'s connection to ours.
     by_io: std::collections::BTreeMap<crate::io::ConnId, u32>,
     dirty: Vec<u32>,
-    /// Connections that wait for memory.
-    starved: Vec<u32>,
+    /// Connections whose next request waits for memory, in order.
+    starved: VecDeque<u32>,
+    /// Connections whose answers wait for memory to be sent from.
+    unsent: Vec<u32>,
+    intake: intake::Intake,
+    notices: notices::Notices,
     /// Appends from other cores that wait for memory, in order.
     stalled: VecDeque<crate::mail::Append>,
     due: BinaryHeap<Reverse<(MonoMs, Due)>>,
@@ -157,6 +165,8 @@ pub struct Shard<I: Io> {
     spare_patches: Vec<Vec<ringlog_net::produce::ProducePatch>>,
     #[expect(clippy::vec_box, reason = "the boxes move into slots and back")]
     spare_fetch: Vec<Box<fetch::FetchSlot>>,
+    /// Empty, for moving partitions of a session.
+    spare_parts: Vec<sessions::SessionPart>,
     door: Door,
     /// Bytes of requests begun and not answered.
     in_flight: usize,
@@ -169,7 +179,7 @@ impl<I: Io> Shard<I> {
     pub fn new(
         io: I,
         setup: Setup,
-        store: Store,
+        mut store: Store,
         routes: Routes,
         post: Post,
         groups: Coordinators,
@@ -180,6 +190,8 @@ impl<I: Io> Shard<I> {
             routes.image.broker_configs(setup.config.node_id).unwrap_or(&Default::default()),
         ));
         let now = io.now();
+        let frame_max = store.frame_max().min(config.limits.request_bytes as usize);
+        let intake = intake::Intake::new(frame_max, store.intake_max().min(core_budget(&config, setup.cores)));
         let mut shard = Shard {
             io,
             config,
@@ -192,7 +204,10 @@ impl<I: Io> Shard<I> {
             generation: 0,
             by_io: Default::default(),
             dirty: Vec::new(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
+            unsent: Vec::new(),
+            intake,
+            notices: notices::Notices::default(),
             stalled: VecDeque::new(),
             due: BinaryHeap::new(),
             sessions: Sessions::default(),
@@ -206,6 +221,7 @@ impl<I: Io> Shard<I> {
             spare_inserts: Vec::new(),
             spare_patches: Vec::new(),
             spare_fetch: Vec::new(),
+            spare_parts: Vec::new(),
             door: Door::new(setup.cores, setup.connections_max),
             in_flight: 0,
             random: setup.seed | 1,
@@ -245,7 +261,7 @@ impl<I: Io> Shard<I> {
         self.on_time();
         self.open_door();
         self.settle();
-        self.resume_starved();
+        self.resume_waiting();
         self.store.retry_waiting(self.now);
         self.store.work(&mut self.io, self.now);
         self.store.commit(&mut self.io);
@@ -268,7 +284,11 @@ impl<I: Io> Shard<I> {
     }
 
     fn wait(&mut self) -> Wait {
-        if self.stopping || !self.starved.is_empty() || !self.stalled.is_empty() {
+        if !self.intake.later.is_empty() || !self.dirty.is_empty() {
+            return Wait::No;
+        }
+        let short = !self.starved.is_empty() || !self.stalled.is_empty() || !self.unsent.is_empty();
+        if self.stopping || short || self.intake.waits() {
             return Wait::Micros(1000);
         }
         let due = self.due.peek().map(|Reverse((at, _))| *at);
@@ -287,7 +307,8 @@ impl<I: Io> Shard<I> {
             }
             Done::AcceptFailed { listener, errno } => {
                 let error = std::io::Error::from_raw_os_error(errno);
-                eprintln!("warning: accepting a connection failed ({error}); trying again in 100 ms");
+                let why = format_args!("accepting a connection failed ({error}); trying again in 100 ms");
+                self.notices.tell(self.now.mono, notices::Kind::Crowd, why);
                 self.due.push(Reverse((self.now.mono.after(100), Due::Accept(listener))));
             }
             Done::Received { conn, bytes } => self.on_received(conn, bytes),
@@ -385,6 +406,8 @@ impl<I: Io> Shard<I> {
                 }
                 Due::Housekeeping => {
                     self.reap_idle();
+                    self.shed();
+                    self.notices.sum_up();
                     self.look_at_disks();
                     self.store.bound_producers(self.config.limits.producers_per_core as usize);
                     self.due.push(Reverse((self.now.mono.after(HOUSEKEEPING_MS), Due::Housekeeping)));
@@ -474,172 +497,12 @@ impl<I: Io> Shard<I> {
         self.io.receive(io);
     }
 
-    fn on_received(&mut self, io: crate::io::ConnId, bytes: Span) {
-        let Some(k) = self.by_io.get(&io).copied() else { return };
-        let conn = self.conns[k as usize].as_mut().expect("it is known");
-        conn.last_active = self.now.mono;
-        if conn.closing {
-            return;
+    /// Closes a connection and says why.
+    fn close_for(&mut self, k: u32, kind: notices::Kind, why: std::fmt::Arguments<'_>) {
+        if let Some(conn) = &self.conns[k as usize] {
+            self.notices.tell(self.now.mono, kind, format_args!("{}: closed: {why}", conn.peer));
         }
-        if bytes.is_empty() {
-            conn.ended = true;
-            return self.mark(k);
-        }
-        if conn.receive(bytes, &mut self.store.pool).is_err() {
-            eprintln!("warning: {}: closed: no memory to receive its request; see ringlog.memory.bytes", conn.peer);
-            return self.close(k);
-        }
-        self.proceed(k);
-    }
-
-    /// Begins whatever requests of a connection can begin.
-    fn proceed(&mut self, k: u32) {
-        loop {
-            let Some(conn) = self.conns[k as usize].as_mut().filter(|c| !c.closing) else { return };
-            if let Some((len, pieces)) = conn.take_waiting() {
-                if !self.begin(k, len, pieces) {
-                    return;
-                }
-                continue;
-            }
-            let Some(head) = conn.peek::<8>() else { break };
-            let cap = self.config.limits.request_bytes as usize;
-            let len = match ringlog_net::frame::frame_length([head[0], head[1], head[2], head[3]], cap) {
-                Ok(len) => len,
-                Err(refusal) => {
-                    eprintln!("warning: {}: closed: {refusal}", conn.peer);
-                    return self.close(k);
-                }
-            };
-            let hot = matches!(i16::from_be_bytes([head[4], head[5]]), 0 | 1);
-            let cold_runs = matches!(conn.slots.back(), Some(Slot { work: Work::Cold(_), .. }));
-            let budget = self.config.limits.inflight_connection_bytes as usize;
-            let most = self.config.limits.inflight_requests as usize;
-            let full = conn.slots.len() >= most || (conn.in_flight > 0 && conn.in_flight + len > budget);
-            if cold_runs || full || (!hot && !conn.slots.is_empty()) {
-                break;
-            }
-            if self.in_flight > 0 && self.in_flight + len > core_budget(&self.config, self.setup.cores) {
-                if !conn.paused {
-                    conn.paused = true;
-                    self.io.pause(conn.io);
-                }
-                if !self.starved.contains(&k) {
-                    self.starved.push(k);
-                }
-                break;
-            }
-            let mut pieces = self.store.take_spans();
-            if !conn.take_frame(len, &mut pieces) {
-                self.store.give_spans(pieces);
-                break;
-            }
-            if !self.begin(k, len, pieces) {
-                return;
-            }
-        }
-        let Some(conn) = self.conns[k as usize].as_mut() else { return };
-        if conn.settle(&mut self.store.pool).is_err() {
-            return self.close(k);
-        }
-        let budget = self.config.limits.inflight_connection_bytes as usize;
-        if conn.backlog() > budget && !conn.paused && !conn.slots.is_empty() {
-            conn.paused = true;
-            self.io.pause(conn.io);
-        }
-        self.mark(k);
-    }
-
-    /// Begins one request. False if the connection cannot go on now.
-    fn begin(&mut self, k: u32, len: usize, pieces: Vec<Span>) -> bool {
-        let mut slices: [&[u8]; 64] = [&[]; 64];
-        let mut many = Vec::new();
-        let slices = if pieces.len() <= slices.len() {
-            for (slot, span) in slices.iter_mut().zip(&pieces) {
-                *slot = span.bytes();
-            }
-            &slices[..pieces.len()]
-        } else {
-            many.extend(pieces.iter().map(Span::bytes));
-            &many[..]
-        };
-        let mut rope = ringlog_engine::rope::Rope::new(slices);
-        let header = match ringlog_net::frame::take_header(&mut rope) {
-            Ok(header) => header,
-            Err(refusal) => return self.refuse(k, refusal),
-        };
-        let begun = match header.api.key {
-            ringlog_net::api::ApiKey::Produce => self.begin_produce(k, len, &header, rope, &pieces),
-            ringlog_net::api::ApiKey::Fetch => self.begin_fetch(k, len, &header, rope),
-            _ => self.begin_cold(k, len, &header, rope),
-        };
-        match begun {
-            Ok(()) => {
-                self.store.give_spans(pieces);
-                true
-            }
-            Err(Stop::Refused(refusal)) => self.refuse(k, refusal),
-            Err(Stop::Close(why)) => {
-                if let Some(conn) = &self.conns[k as usize] {
-                    eprintln!("warning: {}: closed: {why}", conn.peer);
-                }
-                self.close(k);
-                false
-            }
-            Err(Stop::NoMemory) => {
-                let conn = self.conns[k as usize].as_mut().expect("it asked");
-                conn.put_back(len, pieces);
-                if !conn.paused {
-                    conn.paused = true;
-                    self.io.pause(conn.io);
-                }
-                self.starved.push(k);
-                false
-            }
-        }
-    }
-
-    fn refuse(&mut self, k: u32, refusal: ringlog_net::refusal::Refusal) -> bool {
-        use ringlog_net::refusal::{Action, Refusal};
-        let conn = self.conns[k as usize].as_mut().expect("it asked");
-        if let (Action::AnswerApiVersionsV0(_), Refusal::UnsupportedApiVersions { correlation_id, .. }) =
-            (refusal.action(), refusal)
-        {
-            let mut slot = Slot {
-                work: Work::Ready,
-                silent: false,
-                out: self.spare_out.pop().unwrap_or_default(),
-                inserts: self.spare_inserts.pop().unwrap_or_default(),
-                patches: self.spare_patches.pop().unwrap_or_default(),
-                bytes: 0,
-            };
-            ringlog_net::cold::api_versions_fallback(&mut slot.out, correlation_id);
-            conn.slots.push_back(slot);
-            self.mark(k);
-            return true;
-        }
-        eprintln!("warning: {}: closed: {refusal}", conn.peer);
         self.close(k);
-        false
-    }
-
-    /// An empty slot at the end of a connection's line.
-    fn new_slot(&mut self, len: usize) -> Slot {
-        Slot {
-            work: Work::Ready,
-            silent: false,
-            out: self.spare_out.pop().unwrap_or_default(),
-            inserts: self.spare_inserts.pop().unwrap_or_default(),
-            patches: self.spare_patches.pop().unwrap_or_default(),
-            bytes: len,
-        }
-    }
-
-    fn push_slot(&mut self, k: u32, slot: Slot) {
-        let conn = self.conns[k as usize].as_mut().expect("it asked");
-        conn.in_flight += slot.bytes;
-        self.in_flight += slot.bytes;
-        conn.slots.push_back(slot);
     }
 
     fn conn_of(&mut self, slot: SlotAddr) -> Option<&mut Conn> {
@@ -655,27 +518,14 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Tries again what waited for memory.
-    fn resume_starved(&mut self) {
-        while let Some(append) = self.stalled.pop_front() {
-            if let Err(append) = self.try_remote_append(append) {
-                self.stalled.push_front(append);
-                break;
-            }
-        }
-        let starved = std::mem::take(&mut self.starved);
-        for k in starved {
-            let Some(conn) = self.conns[k as usize].as_mut() else { continue };
-            if conn.paused && !conn.closing {
-                conn.paused = false;
-                self.io.receive(conn.io);
-            }
-            self.proceed(k);
-        }
-    }
-
     /// Sends what is ready, connection by connection, in the order of the requests.
     fn answer(&mut self) {
+        for k in std::mem::take(&mut self.unsent) {
+            if let Some(conn) = self.conns[k as usize].as_mut() {
+                conn.unsent = false;
+                self.mark(k);
+            }
+        }
         let mut dirty = std::mem::take(&mut self.dirty);
         for k in dirty.drain(..) {
             if let Some(conn) = self.conns[k as usize].as_mut() {
@@ -700,6 +550,11 @@ impl<I: Io> Shard<I> {
             && matches!(slot.work, Work::Ready)
             && bytes < SEND_BYTES
         {
+            if !slot.silent && !reserve_answer(&mut self.out, &mut self.store, slot.out.len()) {
+                conn.unsent = true;
+                self.unsent.push(k);
+                break;
+            }
             let mut slot = conn.slots.pop_front().expect("it is there");
             conn.first_request += 1;
             conn.in_flight -= slot.bytes;
@@ -709,47 +564,50 @@ impl<I: Io> Shard<I> {
                 bytes += put_answer(&mut self.out, &mut self.store, &mut slot, &mut pieces);
             }
             slot.out.clear();
+            slot.inserts.clear();
             slot.patches.clear();
+            // What a huge answer needed is given back.
             if slot.out.capacity() <= OUT_BLOCK {
                 self.spare_out.push(slot.out);
             }
-            self.spare_inserts.push(slot.inserts);
-            self.spare_patches.push(slot.patches);
+            if slot.inserts.capacity() <= SPARE_PARTS {
+                self.spare_inserts.push(slot.inserts);
+            }
+            if slot.patches.capacity() <= SPARE_PARTS {
+                self.spare_patches.push(slot.patches);
+            }
         }
-        let conn = self.conns[k as usize].as_mut().expect("it is dirty");
         if pieces.is_empty() {
             self.store.spare_spans.push(pieces);
-            if conn.ended && conn.slots.is_empty() {
+            if conn.ended && conn.slots.is_empty() && !conn.starving {
                 return self.close(k);
             }
         } else {
-            conn.sending = true;
+            (conn.sending, conn.sending_bytes, conn.sending_since) = (true, bytes, self.now.mono);
             self.io.send(conn.io, pieces);
         }
-        if finished > 0 && self.conns[k as usize].as_ref().is_some_and(|c| c.backlog() > 0) {
-            self.resume(k);
+        if finished > 0 {
+            self.go_on(k);
         }
     }
 
-    /// A connection has room for more requests.
-    fn resume(&mut self, k: u32) {
-        let conn = self.conns[k as usize].as_mut().expect("it has room");
-        if conn.paused && !self.starved.contains(&k) {
-            conn.paused = false;
-            self.io.receive(conn.io);
+    /// An answer left, or was taken: requests that waited for it begin.
+    fn go_on(&mut self, k: u32) {
+        if self.conns[k as usize].as_ref().is_some_and(|c| c.paused || c.backlog() > 0) {
+            self.proceed(k);
         }
-        self.proceed(k);
     }
 
     fn on_sent(&mut self, io: crate::io::ConnId, result: i32) {
         let Some(k) = self.by_io.get(&io).copied() else { return };
         let conn = self.conns[k as usize].as_mut().expect("it is known");
-        conn.sending = false;
+        (conn.sending, conn.sending_bytes) = (false, 0);
         if result < 0 {
             return self.close(k);
         }
         conn.last_active = self.now.mono;
         self.mark(k);
+        self.go_on(k);
     }
 
     fn close(&mut self, k: u32) {
@@ -764,8 +622,8 @@ impl<I: Io> Shard<I> {
         let Some(k) = self.by_io.remove(&io) else { return };
         let conn = self.conns[k as usize].take().expect("it is known");
         self.in_flight -= conn.in_flight;
+        self.intake.forget(k, &conn);
         self.free_conns.push(k);
-        self.starved.retain(|s| *s != k);
         let (core, ip) = (self.setup.core, conn.peer.ip());
         if core.0 == 0 {
             self.door.left(core, ip);
@@ -777,9 +635,9 @@ impl<I: Io> Shard<I> {
     fn reap_idle(&mut self) {
         let Some(limit) = self.config.sockets.max_idle_ms else { return };
         for k in 0..self.conns.len() as u32 {
-            let idle = self.conns[k as usize]
-                .as_ref()
-                .is_some_and(|c| !c.closing && c.slots.is_empty() && self.now.mono.0 - c.last_active.0 > limit);
+            let idle = self.conns[k as usize].as_ref().is_some_and(|c| {
+                !c.closing && (c.slots.is_empty() || c.sending) && self.now.mono.0 - c.last_active.0 > limit
+            });
             if idle {
                 self.close(k);
             }
@@ -829,24 +687,30 @@ fn put_answer(out: &mut Option<BlockMut>, store: &mut Store, slot: &mut Slot, pi
     let mut at = 0;
     let mut total = slot.out.len();
     for (position, mut spans) in slot.inserts.drain(..) {
-        put_bytes(out, store, &slot.out[at..position], pieces);
+        put_bytes(out, &slot.out[at..position], pieces);
         at = position;
         total += spans.iter().map(Span::len).sum::<usize>();
         pieces.append(&mut spans);
         store.give_spans(spans);
     }
-    put_bytes(out, store, &slot.out[at..], pieces);
+    put_bytes(out, &slot.out[at..], pieces);
     total
 }
 
-fn put_bytes(out: &mut Option<BlockMut>, store: &mut Store, bytes: &[u8], pieces: &mut Vec<Span>) {
+/// Makes sure that an answer's bytes fit the block answers are written to. False if there is no memory for another.
+fn reserve_answer(out: &mut Option<BlockMut>, store: &mut Store, bytes: usize) -> bool {
+    if bytes > 0 && out.as_ref().is_none_or(|b| b.remaining() < bytes) {
+        *out = store.pool.take(OUT_BLOCK.max(bytes));
+    }
+    bytes == 0 || out.is_some()
+}
+
+/// Adds bytes that [`reserve_answer`] made room for.
+fn put_bytes(out: &mut Option<BlockMut>, bytes: &[u8], pieces: &mut Vec<Span>) {
     if bytes.is_empty() {
         return;
     }
-    if out.as_ref().is_none_or(|b| b.remaining() < bytes.len()) {
-        *out = Some(store.pool.take(OUT_BLOCK.max(bytes.len())).expect("memory is kept for answers"));
-    }
-    let block = out.as_mut().expect("it was just made");
+    let block = out.as_mut().expect("room was made");
     let at = block.len();
     block.append(bytes);
     match pieces.last_mut() {

@@ -40,6 +40,9 @@ impl<I: Io> Shard<I> {
         pieces: &[Span],
     ) -> Result<(), Stop> {
         let request = ProduceRequest::parse(header.version, body)?;
+        if request.partition_count().max(request.topic_count()) > self.config.limits.partitions as usize {
+            return Err(Stop::Close("a produce to more partitions than a node may have"));
+        }
         // Nothing of the request may fail for want of memory half-way: the owners' share is held back by them.
         if !self.store.can_ever_take(len) {
             return Err(Stop::Close("a produce request too large for ringlog.memory.bytes"));

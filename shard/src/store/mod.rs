@@ -11,7 +11,7 @@ pub mod read;
 pub mod space;
 pub mod tail;
 
-use crate::io::memory::{Block, BlockPool, Span};
+use crate::io::memory::{Block, BlockMut, BlockPool, Span};
 use crate::io::{Io, Token};
 use crate::mail::{Appended, ReplyTo, SlotAddr};
 use commit::Committer;
@@ -346,6 +346,26 @@ impl Store {
         }
         self.evict(need);
         self.available() >= need
+    }
+
+    /// A block for what is not the log's: the log makes way for it, and the reserve is left alone.
+    pub fn take_block(&mut self, bytes: usize) -> Option<BlockMut> {
+        let need = bytes.next_power_of_two() + self.limits.memory_reserve;
+        if self.available() < need {
+            self.evict(need);
+        }
+        if self.available() < need { None } else { self.pool.take(bytes) }
+    }
+
+    /// Bytes of requests that may be gathered here at a time: a part of the memory.
+    pub fn intake_max(&mut self) -> usize {
+        self.pool.usage().budget / 4
+    }
+
+    /// The largest request there is memory for: as received, as appended, and as much again for what its appends round up to.
+    pub fn frame_max(&mut self) -> usize {
+        let budget = self.pool.usage().budget;
+        (budget - budget / 4).saturating_sub(self.limits.memory_reserve) / 3
     }
 
     fn available(&mut self) -> usize {
