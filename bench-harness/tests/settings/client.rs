@@ -61,6 +61,9 @@ pub(crate) struct Seen {
     pub(crate) topics: Vec<(i16, String, usize)>,
 }
 
+/// A directory of DescribeLogDirs: error code, path, and name and size of each partition in it.
+pub(crate) type LogDir = (i16, String, Vec<(String, i64)>);
+
 /// What one partition of a fetch brought.
 #[derive(Debug)]
 pub(crate) struct Got {
@@ -298,8 +301,8 @@ impl Client {
         until("a coordinator", || self.0.find_coordinator(group).is_ok());
     }
 
-    /// DescribeLogDirs: error code, directory, and name and size of each partition in it.
-    pub(crate) fn log_dirs(&mut self) -> Vec<(i16, String, Vec<(String, i64)>)> {
+    /// DescribeLogDirs, of all directories.
+    pub(crate) fn log_dirs(&mut self) -> Vec<LogDir> {
         let answer = self.ask(35, 1, Body::default().i32(-1));
         let mut answer = Answer(&answer);
         answer.i32().unwrap();

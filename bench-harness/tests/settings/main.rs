@@ -13,8 +13,11 @@ use ringlog_engine::config::key::Standing;
 use ringlog_engine::config::keys::{TOPIC_TABLE, broker_keys};
 use std::collections::BTreeSet;
 
+/// A test, and the settings it sees acting.
+type Sight = (fn(), &'static [&'static str]);
+
 /// Where a setting, at a topic or the broker, is seen acting.
-const SEEN: &[(fn(), &[&str])] = &[
+const SEEN: &[Sight] = &[
     (log::retention_by_size, &["retention.bytes", "log.retention.bytes", "log.retention.check.interval.ms"]),
     (log::delete_delay, &["file.delete.delay.ms", "log.segment.delete.delay.ms"]),
     (log::retention_by_time, &["retention.ms", "log.retention.ms", "log.retention.minutes", "log.retention.hours"]),
