@@ -20,7 +20,7 @@ use ringlog_shard::store::commit::Committer;
 use ringlog_shard::store::hand::Recycled;
 use ringlog_shard::store::read::ReadAt;
 use ringlog_shard::store::{AckTo, Dir, NotAppended, Purpose, Store, StoreConfig, StoreLimits, Waiter, files};
-use sim_disk::{Random, SimDisk};
+use sim_disk::{Fail, Random, SimDisk};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -195,6 +195,10 @@ fn batch(random: &mut Random, size: usize) -> (BatchHeader, Vec<u8>) {
     (header, body)
 }
 
+fn topic(key: PartitionKey) -> String {
+    format!("t{}", key.partition % 2)
+}
+
 impl Run {
     fn new(seed: u64, sizes: Option<Sizes>, name: &str) -> Run {
         let mut random = Random::new(seed);
@@ -234,8 +238,7 @@ impl Run {
         let key = PartitionKey { topic: TopicId([self.next_key as u8; 16]), partition: self.next_key };
         let relaxed = self.random.one_in(6);
         let log = PartitionLog::empty(key, self.disk.now().wall, ProducerStates::new(PRODUCERS));
-        let topic = format!("t{}", self.next_key % 2);
-        self.store.add(topic.as_str().into(), 0, 0, store_config(&self.sizes, relaxed), log, false);
+        self.store.add(topic(key).as_str().into(), 0, 0, store_config(&self.sizes, relaxed), log, false);
         self.models.insert(key, Model { relaxed, ..Model::default() });
         key
     }
@@ -283,7 +286,14 @@ impl Run {
         let to = self.waiter(Wait::Start { key, offset: 0 });
         let high = self.store.get(part).unwrap().log.high_watermark();
         let offset = if self.random.one_in(3) { -1 } else { self.random.below(high as usize + 1) as i64 };
-        let start = self.store.delete_records(part, offset, to).unwrap();
+        let start = match self.store.delete_records(part, offset, to) {
+            Ok(start) => start,
+            Err(why) => {
+                assert!(self.tolerant && why == ErrorCode::KafkaStorageError, "{why:?}");
+                self.waits.remove(&self.next_wait);
+                return;
+            }
+        };
         self.waits.insert(self.next_wait, Wait::Start { key, offset: start });
         let model = self.models.get_mut(&key).unwrap();
         model.start_max = model.start_max.max(start);
@@ -557,7 +567,7 @@ impl Run {
             (model.start_acked, model.start_max) = (start, start);
             if !held.contains_key(key) {
                 let log = PartitionLog::empty(*key, self.disk.now().wall, ProducerStates::new(PRODUCERS));
-                self.store.add("again".into(), 0, 0, store_config(&self.sizes, model.relaxed), log, false);
+                self.store.add(topic(*key).as_str().into(), 0, 0, store_config(&self.sizes, model.relaxed), log, false);
             }
         }
     }
@@ -594,4 +604,37 @@ fn nothing_acknowledged_is_lost_in_any_crash() {
         crashes += run.crashes;
     }
     assert!(crashes > 0, "no seed was tried");
+}
+
+/// Whatever fails: everybody who waits is told, nothing is taken any more if a write or flush failed, and what was acknowledged
+/// before is there after the crash.
+#[test]
+fn after_a_failed_write_or_flush_nothing_is_acknowledged_and_nothing_lost() {
+    let (mut latched, mut went_on) = (0, 0);
+    for seed in 1..25 {
+        let mut run = Run::new(seed, None, "fail");
+        for _ in 0..600 {
+            run.step(8);
+        }
+        run.tolerant = true;
+        let what =
+            [Fail::Write(libc::EIO), Fail::Sync(libc::EIO), Fail::Sync(libc::ENOSPC), Fail::Allocate(libc::ENOSPC)];
+        run.disk.fail = Some(what[seed as usize % what.len()]);
+        for _ in 0..600 {
+            run.step(8);
+        }
+        if run.store.dirs[0].latched.is_some() {
+            while let Some(done) = run.disk.complete(&mut run.random) {
+                run.done(done);
+            }
+            assert!(run.waits.is_empty(), "seed {seed}: {} are never answered", run.waits.len());
+            latched += 1;
+        } else {
+            run.disk.mono += 1000;
+            run.quiesce();
+            went_on += 1;
+        }
+        run.crash(false);
+    }
+    assert!(latched > 5 && went_on > 3, "{latched} latched, {went_on} went on");
 }

@@ -387,7 +387,7 @@ impl Store {
         acks: i16,
         to: AckTo,
     ) -> Result<Appended, (NotAppended, AckTo)> {
-        let Some(partition) = self.partitions.get(part.0 as usize).and_then(|p| p.as_ref()) else {
+        let Some(partition) = self.get(part).filter(|p| p.erase.is_none()) else {
             return Err((NotAppended::Refused(ErrorCode::UnknownTopicOrPartition), to));
         };
         let dir = &self.dirs[partition.dir as usize];
@@ -447,7 +447,8 @@ impl Store {
 
     /// The log start moved: said in the next commit, before which no file goes.
     fn note_trim(&mut self, part: PartIdx) {
-        let Some(partition) = self.get_mut(part) else { return };
+        // After a partition's end was journaled nothing may be said of it.
+        let Some(partition) = self.get_mut(part).filter(|p| p.erase.is_none()) else { return };
         partition.trimmed = true;
         let (dir, dirty) = (partition.dir, std::mem::replace(&mut partition.dirty, true));
         if !dirty {

@@ -54,6 +54,9 @@ struct Inode {
     /// What a crash leaves for certain, up to `durable_size`.
     durable: Vec<u8>,
     durable_size: usize,
+    /// Changes of the size so far, and how many of them are durable.
+    resized: u64,
+    durable_resized: u64,
     /// Blocks that were written and flushed: a flush of any file covers writes to them.
     mapped: Vec<bool>,
     unflushed: Vec<Unflushed>,
@@ -69,7 +72,7 @@ fn put(to: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 impl Inode {
     fn whole(bytes: Vec<u8>) -> Inode {
         let mapped = vec![true; bytes.len().div_ceil(BLOCK)];
-        Inode { durable: bytes.clone(), durable_size: bytes.len(), data: bytes, mapped, unflushed: Vec::new() }
+        Inode { durable: bytes.clone(), durable_size: bytes.len(), data: bytes, mapped, ..Inode::default() }
     }
 
     fn is_mapped(&self, offset: usize, len: usize) -> bool {
@@ -141,7 +144,7 @@ enum Op {
     Sync {
         token: Token,
         file: usize,
-        size: usize,
+        size: (usize, u64),
         covered: Vec<(usize, Vec<u64>)>,
     },
     Read {
@@ -269,7 +272,7 @@ impl SimDisk {
                 }
                 Done::Written { token, spans, result: 0 }
             }
-            Op::Sync { token, file, size, covered } => {
+            Op::Sync { token, file, size: (size, resized), covered } => {
                 if let Some(Fail::Sync(errno)) = self.fail {
                     self.fail = None;
                     return Some(Done::Synced { token, result: -errno });
@@ -277,7 +280,10 @@ impl SimDisk {
                 for (other, ids) in covered {
                     self.inodes[other].flush(&ids, other == file);
                 }
-                self.inodes[file].durable_size = size;
+                let inode = &mut self.inodes[file];
+                if resized >= inode.durable_resized {
+                    (inode.durable_size, inode.durable_resized) = (size, resized);
+                }
                 Done::Synced { token, result: 0 }
             }
             Op::Read { token, file, offset, mut block, len } => {
@@ -325,13 +331,15 @@ impl SimDisk {
                     self.fail = None;
                     return -errno;
                 }
-                let data = &mut self.inodes[file.0 as usize].data;
-                data.resize(data.len().max((offset + len) as usize), 0);
+                let inode = &mut self.inodes[file.0 as usize];
+                inode.data.resize(inode.data.len().max((offset + len) as usize), 0);
+                inode.resized += 1;
                 0
             }
             FileOp::Truncate { file, len } => {
                 let inode = &mut self.inodes[file.0 as usize];
                 inode.data.resize(len as usize, 0);
+                inode.resized += 1;
                 inode.mapped.truncate((len as usize).div_ceil(BLOCK));
                 0
             }
@@ -397,7 +405,7 @@ impl Io for SimDisk {
             (!ids.is_empty()).then_some((k, ids))
         });
         let covered = covered.collect();
-        let size = self.inodes[file].data.len();
+        let size = (self.inodes[file].data.len(), self.inodes[file].resized);
         self.ops.push(Op::Sync { token, file, size, covered });
     }
 
