@@ -6,7 +6,7 @@ pub mod cli;
 pub mod core;
 pub mod io;
 pub mod mail;
-pub mod store;
 mod start;
+pub mod store;
 
 pub use start::start;

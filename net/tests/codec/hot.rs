@@ -67,7 +67,11 @@ fn produce_requests_are_seen_as_they_were_sent() {
             }
             let longer = [&body[..], b"x"].concat();
             let seen = ProduceRequest::parse(version, Rope::of(&longer)).unwrap();
-            assert_eq!(produce_seen(&seen), produce_sent(&sent, version >= 13), "bytes after the last field are ignored");
+            assert_eq!(
+                produce_seen(&seen),
+                produce_sent(&sent, version >= 13),
+                "bytes after the last field are ignored"
+            );
         }
     }
 }
