@@ -152,12 +152,11 @@ fn store_config(sizes: &Sizes, relaxed: bool) -> StoreConfig {
     StoreConfig { log, relaxed, file_delete_delay_ms: sizes.delete_delay_ms }
 }
 
+/// A recovered partition: key, topic, log, and whether its folder exists.
+type FoundPartition = (PartitionKey, String, PartitionLog, bool);
+
 /// Takes a started directory over to the simulated disk.
-fn open(
-    dir: &Path,
-    booted: Booted,
-    sizes: &Sizes,
-) -> (SimDisk, Store, Vec<(PartitionKey, String, PartitionLog, bool)>, Vec<PathBuf>) {
+fn open(dir: &Path, booted: Booted, sizes: &Sizes) -> (SimDisk, Store, Vec<FoundPartition>, Vec<PathBuf>) {
     let disk = SimDisk::load(dir);
     let booted_dir = booted.dirs.into_iter().next().unwrap();
     let journal = |half| disk.file(&files::journal(dir, booted_dir.incarnation, 0, half));
