@@ -268,6 +268,8 @@ impl<I: Io> Shard<I> {
         self.store.trim();
         self.settle();
         self.answer();
+        // Requests that began when earlier answers left are committed with this turn.
+        self.store.commit(&mut self.io);
         self.post.flush(&mut self.io);
         self.stopping |= self.setup.stop.load(Ordering::Acquire);
         if self.setup.ready.is_some()
@@ -284,7 +286,8 @@ impl<I: Io> Shard<I> {
     }
 
     fn wait(&mut self) -> Wait {
-        if !self.intake.later.is_empty() || !self.dirty.is_empty() {
+        let told = self.store.settled.is_empty() && self.store.rung.is_empty();
+        if !self.intake.later.is_empty() || !self.dirty.is_empty() || !told {
             return Wait::No;
         }
         let short = !self.starved.is_empty() || !self.stalled.is_empty() || !self.unsent.is_empty();
