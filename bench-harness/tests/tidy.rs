@@ -35,10 +35,7 @@ const KAFKA_PROTOCOL: &[Exception] =
     &[("net/src/cold/", "the cold codec, which others reach through `cold::messages`")];
 
 /// A test program that `cargo test` leaves out.
-const LEFT_OUT: &[Exception] = &[
-    ("bench-harness/tests/hostile.rs", "the broker has not passed it yet; `--test hostile` runs it"),
-    ("bench-harness/tests/crash.rs", "the broker has not passed it yet; `--test crash` runs it"),
-];
+const LEFT_OUT: &[Exception] = &[];
 
 /// Folders that are not the repository's, where git cannot tell.
 const NOT_OURS: [&str; 4] = [".git", "target", "ringlog-data", "__pycache__"];

@@ -136,14 +136,8 @@ impl Repair {
         Ok(())
     }
 
-    /// Cuts a partition's segments to what is good, and says what the partition is then.
-    fn partition(
-        &self,
-        aside: &Path,
-        partition: &ExaminedPartition,
-        known: Option<(Vec<(i32, i64)>, ProducerStates)>,
-        now: WallMs,
-    ) -> io::Result<PartitionState> {
+    /// Sets aside what is damaged of a partition, and segments that hold nothing good; returns the others.
+    fn keep<'a>(&self, aside: &Path, partition: &'a ExaminedPartition) -> io::Result<Vec<&'a ExaminedSegment>> {
         let mut kept: Vec<&ExaminedSegment> = Vec::new();
         for segment in &partition.segments {
             if segment.is_damaged() && segment.path.is_file() {
@@ -159,6 +153,18 @@ impl Repair {
             move_into(&path, aside, &self.dir)?;
             Disk.remove(&path.with_extension("index"))?;
         }
+        Ok(kept)
+    }
+
+    /// Cuts a partition's segments to what is good, and says what the partition is then.
+    fn partition(
+        &self,
+        aside: &Path,
+        partition: &ExaminedPartition,
+        known: Option<(Vec<(i32, i64)>, ProducerStates)>,
+        now: WallMs,
+    ) -> io::Result<PartitionState> {
+        let kept = self.keep(aside, partition)?;
         let bases: Vec<i64> = kept.iter().skip(1).map(|s| s.base).chain([partition.next_offset]).collect();
         let rebuild = known.is_none();
         let (mut epochs, mut producers) = known.unwrap_or_else(|| (Vec::new(), ProducerStates::new(PRODUCERS)));
