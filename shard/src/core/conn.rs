@@ -21,6 +21,25 @@ const HOLD_FRAME_MAX: usize = 256 << 10;
 const GATHER_LEAST: usize = 4 << 10;
 const GATHER_MOST: usize = 1 << 20;
 
+/// Pieces of a frame whose slices need no memory of their own.
+pub const FEW_PIECES: usize = 64;
+
+/// The bytes of a frame's pieces, as a rope reads them: in `few` if they fit, else in `many`.
+pub fn slices<'b, 'a>(
+    pieces: &'a [Span],
+    few: &'b mut [&'a [u8]; FEW_PIECES],
+    many: &'b mut Vec<&'a [u8]>,
+) -> &'b [&'a [u8]] {
+    if pieces.len() > few.len() {
+        many.extend(pieces.iter().map(Span::bytes));
+        return many;
+    }
+    for (slot, span) in few.iter_mut().zip(pieces) {
+        *slot = span.bytes();
+    }
+    &few[..pieces.len()]
+}
+
 /// What a request waits for.
 #[derive(Debug)]
 pub enum Work {

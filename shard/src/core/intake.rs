@@ -5,7 +5,7 @@
 //! receiving, so that some frame always becomes whole; one that stalls there is closed. What a peer announces costs
 //! nothing: memory follows the bytes that came.
 
-use super::conn::{Conn, Slot, Work};
+use super::conn::{Conn, FEW_PIECES, Slot, Work, slices};
 use super::notices::Kind;
 use super::{Shard, Stop};
 use crate::io::memory::Span;
@@ -218,18 +218,8 @@ impl<I: Io> Shard<I> {
 
     /// Begins one request. False if the connection cannot go on now.
     fn begin(&mut self, k: u32, len: usize, pieces: Vec<Span>) -> bool {
-        let mut slices: [&[u8]; 64] = [&[]; 64];
-        let mut many = Vec::new();
-        let slices = if pieces.len() <= slices.len() {
-            for (slot, span) in slices.iter_mut().zip(&pieces) {
-                *slot = span.bytes();
-            }
-            &slices[..pieces.len()]
-        } else {
-            many.extend(pieces.iter().map(Span::bytes));
-            &many[..]
-        };
-        let mut rope = ringlog_engine::rope::Rope::new(slices);
+        let (mut few, mut many) = ([&[][..]; FEW_PIECES], Vec::new());
+        let mut rope = ringlog_engine::rope::Rope::new(slices(&pieces, &mut few, &mut many));
         let header = match ringlog_net::frame::take_header(&mut rope) {
             Ok(header) => header,
             Err(refusal) => return self.refuse(k, refusal),

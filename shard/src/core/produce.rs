@@ -4,7 +4,7 @@
 //! sequence and appends. Two stages: appended in the order of arrival at once, answered when the commit is written or
 //! flushed. acks=0 answers nothing and closes the connection on an error.
 
-use super::conn::Work;
+use super::conn::{FEW_PIECES, Work, slices};
 use super::route::TopicIdx;
 use super::{Shard, Stop};
 use crate::io::Io;
@@ -239,17 +239,10 @@ impl<I: Io> Shard<I> {
         reply: crate::mail::ReplyTo,
     ) -> Result<(), NotAppended> {
         let part = self.store.find(key).ok_or(NotAppended::Refused(ErrorCode::UnknownTopicOrPartition))?;
-        let mut slices: [&[u8]; 64] = [&[]; 64];
-        let mut many = Vec::new();
-        let slices = if pieces.len() <= slices.len() {
-            slices.iter_mut().zip(pieces).for_each(|(slot, span)| *slot = span.bytes());
-            &slices[..pieces.len()]
-        } else {
-            many.extend(pieces.iter().map(Span::bytes));
-            &many[..]
-        };
+        let (mut few, mut many) = ([&[][..]; FEW_PIECES], Vec::new());
+        let rope = Rope::new(slices(pieces, &mut few, &mut many));
         let to = AckTo::Remote { reply, pieces: self.store.take_spans() };
-        match self.store.append(self.now, part, (header, Rope::new(slices)), acks, to) {
+        match self.store.append(self.now, part, (header, rope), acks, to) {
             Ok(_) => Ok(()),
             Err((refused, _)) => Err(refused),
         }
