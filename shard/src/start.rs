@@ -241,6 +241,7 @@ struct DirShare {
     journals: [FileId; 2],
     journal_bytes: u64,
     recycled: Vec<(u64, u32)>,
+    one_flush_covers: bool,
 }
 
 /// What one core gets of the booted directories.
@@ -337,7 +338,7 @@ impl Node {
         let cores = self.cpus.len();
         let mut shares: Vec<Share> = (0..cores).map(|_| Share { dirs: Vec::new(), partitions: Vec::new() }).collect();
         for (d, dir) in self.booted.dirs.iter_mut().enumerate() {
-            let BootedDir { path, incarnation, journals, journal_file_bytes, partitions, recycled, .. } = dir;
+            let BootedDir { path, incarnation, journals, journal_file_bytes, partitions, recycled, one_flush_covers, .. } = dir;
             for (core, share) in shares.iter_mut().enumerate() {
                 let mine = |(owner, number, len): &(u16, u64, u32)| {
                     (usize::from(*owner) % cores == core).then_some((*number, *len))
@@ -349,6 +350,7 @@ impl Node {
                     journals: journals[core],
                     journal_bytes: *journal_file_bytes,
                     recycled,
+                    one_flush_covers: *one_flush_covers,
                 });
             }
             for partition in partitions.drain(..) {
@@ -460,13 +462,14 @@ impl Seat {
             tail_cache: (memory / TAIL_PART).min(TAIL_MAX),
         };
         let dirs =
-            share.dirs.into_iter().map(|DirShare { path, incarnation, journals, journal_bytes, recycled }| Dir {
+            share.dirs.into_iter().map(|DirShare { path, incarnation, journals, journal_bytes, recycled, one_flush_covers }| Dir {
                 path,
                 committer: Committer::new(self.core as u16, incarnation, journals, journal_bytes),
                 latched: None,
                 full: false,
                 short: false,
                 recycled: Recycled { next: recycled.iter().map(|(n, _)| *n).max().unwrap_or(0), files: recycled },
+                one_flush_covers,
             });
         let mut store = Store::new(self.core as u16, dirs.collect(), BlockPool::new(memory), limits);
         let now = io.now();

@@ -57,6 +57,7 @@ struct Sizes {
     /// The largest batch, about.
     batch_max: usize,
     partitions: usize,
+    one_flush_covers: bool,
 }
 
 impl Sizes {
@@ -70,6 +71,7 @@ impl Sizes {
             delete_delay_ms: [0, 3, 50][random.below(3)],
             batch_max: [3 << 10, 40 << 10, 150 << 10][random.below(3)],
             partitions: 1 + random.below(6),
+            one_flush_covers: !random.one_in(4),
         }
     }
 }
@@ -163,7 +165,8 @@ fn open(dir: &Path, booted: Booted, sizes: &Sizes) -> (SimDisk, Store, Vec<Found
     let committer = Committer::new(0, booted_dir.incarnation, [journal(0), journal(1)], booted_dir.journal_file_bytes);
     let recycled: Vec<(u64, u32)> = booted_dir.recycled.iter().map(|(_, number, bytes)| (*number, *bytes)).collect();
     let recycled = Recycled { next: recycled.iter().map(|(n, _)| *n).max().unwrap_or(0), files: recycled };
-    let dir = Dir { path: dir.to_path_buf(), committer, latched: None, full: false, short: false, recycled };
+    let (latched, path) = (None, dir.to_path_buf());
+    let dir = Dir { path, committer, latched, full: false, short: false, recycled, one_flush_covers: sizes.one_flush_covers };
     let limits = StoreLimits {
         direct_min: sizes.direct_min,
         destage: sizes.destage,
@@ -371,6 +374,7 @@ impl Run {
             }
             Done::Synced { token, result } => match Purpose::of(token) {
                 Purpose::CommitSync { dir, sequence } => store.on_commit_sync(disk, dir, sequence, result),
+                Purpose::Cover { dir } => store.on_cover(dir, result),
                 Purpose::Hand { part } => store.on_hand(disk, part, result, now),
                 purpose => panic!("a flush for {purpose:?}"),
             },

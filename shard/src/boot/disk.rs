@@ -28,8 +28,10 @@ pub(super) struct Listed {
 /// What the kind of file system means for the broker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum FileSystem {
-    /// Overwrites in place, as far as is known.
+    /// Overwrites in place, past the page cache: one flush covers every file (ext4, XFS).
     InPlace,
+    /// Nothing is known of it.
+    Other,
     /// Every write goes to a new place: one flush covers one file only. Its name.
     CopyOnWrite(&'static str),
     /// Nothing outlives a restart of the machine.
@@ -169,14 +171,18 @@ impl Disk {
     }
 
     pub(super) fn file_system(&self, folder: &Path) -> io::Result<FileSystem> {
-        use nix::sys::statfs::{BTRFS_SUPER_MAGIC, TMPFS_MAGIC, statfs};
+        use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, statfs};
         let kind = statfs(folder).map_err(io::Error::from)?.filesystem_type();
         Ok(match kind {
             BTRFS_SUPER_MAGIC => FileSystem::CopyOnWrite("btrfs"),
             TMPFS_MAGIC => FileSystem::Memory,
             other if other.0 == ZFS_MAGIC => FileSystem::CopyOnWrite("zfs"),
             other if other.0 == BCACHEFS_MAGIC => FileSystem::CopyOnWrite("bcachefs"),
-            _ => FileSystem::InPlace,
+            // Where direct I/O is not what the file system does (ext4 with data=journal), it says no alignment.
+            EXT4_SUPER_MAGIC | XFS_SUPER_MAGIC if probe_direct_io(folder).is_ok_and(|d| d.offset_alignment > 0) => {
+                FileSystem::InPlace
+            }
+            _ => FileSystem::Other,
         })
     }
 

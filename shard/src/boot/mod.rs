@@ -81,6 +81,8 @@ pub struct BootedDir {
     pub recycled: Vec<(u16, u64, u32)>,
     /// Not needed any more once every core's first commit is durable: see [`retire`].
     pub old_journals: Vec<PathBuf>,
+    /// See [`crate::store::Dir::one_flush_covers`].
+    pub one_flush_covers: bool,
 }
 
 #[derive(Debug)]
@@ -98,6 +100,7 @@ struct Held {
     path: PathBuf,
     lock: DirLock,
     meta: Option<Meta>,
+    one_flush_covers: bool,
 }
 
 /// Opens and recovers the log directories. `random` gives new ids; `producers_limit` is the most producers remembered of a
@@ -120,23 +123,24 @@ pub fn open(
     let (cluster_id, held) = agree(disk, held, config.node_id, random)?;
     let mut contents = Vec::new();
     let mut names = Names::default();
-    for (path, ..) in &held {
+    for Agreed { path, .. } in &held {
         let read = Contents::read(disk, path, journals::find(disk, path)?)?;
         read.folders.iter().for_each(|(key, topic)| names.learn(key.topic, topic));
         contents.push(read);
     }
-    let metadata_at = held.iter().position(|(path, ..)| *path == metadata).expect("it is among the directories");
+    let metadata_at = held.iter().position(|a| a.path == metadata).expect("it is among the directories");
     names.learn(TopicId::METADATA, METADATA_TOPIC);
     // The metadata log first: it knows the names of topics that have no folder yet.
     let mut order: Vec<usize> = (0..held.len()).collect();
     order.swap(0, metadata_at);
     let mut recovered: BTreeMap<usize, Vec<BootedPartition>> = BTreeMap::new();
     for at in order {
-        let dir = Dir { disk, path: &held[at].0, now, producers_limit, metadata: at == metadata_at };
+        let dir = Dir { disk, path: &held[at].path, now, producers_limit, metadata: at == metadata_at };
         recovered.insert(at, dir.recover(&mut contents[at], &mut names, &mut notices)?);
     }
     let mut dirs = Vec::new();
-    for (((path, lock, id), mut contents), (_, partitions)) in held.into_iter().zip(contents).zip(recovered) {
+    for ((held, mut contents), (_, partitions)) in held.into_iter().zip(contents).zip(recovered) {
+        let Agreed { path, lock, id, one_flush_covers } = held;
         let last = contents.found.iter().map(|j| j.incarnation).max();
         let incarnation = next_incarnation(last, random());
         let half = config.journal_bytes / 2;
@@ -155,6 +159,7 @@ pub fn open(
             partitions,
             recycled: contents.recycled,
             old_journals: contents.found.into_iter().map(|j| j.path).collect(),
+            one_flush_covers,
         });
     }
     Ok(Booted { cluster_id, node_id: config.node_id, dirs, notices })
@@ -229,25 +234,32 @@ fn hold(disk: Disk, path: PathBuf, notices: &mut Vec<String>) -> Result<Held, Bo
     if let Some(why) = disk.refuses_direct_io(&path) {
         return refuse(&path, why);
     }
-    match disk.file_system(&path) {
-        Ok(FileSystem::InPlace) => {}
-        Ok(FileSystem::CopyOnWrite(name)) => notices.push(format!(
-            "log directory {}: {name} copies on write, which makes flushes slower; ext4 or XFS serve better",
-            path.display()
-        )),
-        Ok(FileSystem::Memory) => notices
-            .push(format!("log directory {}: is in memory; a restart of the machine loses everything", path.display())),
+    let file_system = disk.file_system(&path);
+    let told = match file_system {
+        Ok(FileSystem::InPlace) => None,
+        Ok(FileSystem::Other) => Some("its file system may need a flush for every file; ext4 or XFS serve better".into()),
+        Ok(FileSystem::CopyOnWrite(name)) => {
+            Some(format!("{name} copies on write, which makes flushes slower; ext4 or XFS serve better"))
+        }
+        Ok(FileSystem::Memory) => Some("is in memory; a restart of the machine loses everything".into()),
         Err(error) => return refuse(&path, format!("its file system cannot be told: {error}")),
-    }
+    };
+    notices.extend(told.map(|told| format!("log directory {}: {told}", path.display())));
+    let one_flush_covers = matches!(file_system, Ok(FileSystem::InPlace | FileSystem::Memory));
     let meta = meta::read(disk, &path)?;
     if meta.is_none() && !journals::find(disk, &path)?.is_empty() {
         return refuse(&path, format!("holds journals and no {}: restore that file", files::META));
     }
-    Ok(Held { path, lock, meta })
+    Ok(Held { path, lock, meta, one_flush_covers })
 }
 
 /// A directory known to be this node's.
-type Agreed = (PathBuf, DirLock, DirId);
+struct Agreed {
+    path: PathBuf,
+    lock: DirLock,
+    id: DirId,
+    one_flush_covers: bool,
+}
 
 /// All directories belong to one cluster and this node; the new ones are marked so.
 fn agree(
@@ -259,7 +271,7 @@ fn agree(
     let known = held.iter().find_map(|h| h.meta.as_ref().map(|meta| (meta.cluster_id.clone(), h.path.clone())));
     let (cluster_id, from) = known.unwrap_or_else(|| (meta::fresh_id(random).to_string(), PathBuf::new()));
     let mut agreed: Vec<Agreed> = Vec::new();
-    for Held { path, lock, meta } in held {
+    for Held { path, lock, meta, one_flush_covers } in held {
         let meta = match meta {
             Some(meta) => meta,
             None => {
@@ -281,13 +293,13 @@ fn agree(
                 format!("belongs to cluster {}, and {other} to cluster {cluster_id}", meta.cluster_id),
             );
         }
-        if let Some((twin, ..)) = agreed.iter().find(|(_, _, id)| *id == meta.dir_id) {
+        if let Some(Agreed { path: twin, .. }) = agreed.iter().find(|a| a.id == meta.dir_id) {
             return refuse(
                 &path,
                 format!("has the same directory.id as {}: one is a copy of the other", twin.display()),
             );
         }
-        agreed.push((path, lock, meta.dir_id));
+        agreed.push(Agreed { path, lock, id: meta.dir_id, one_flush_covers });
     }
     Ok((cluster_id, agreed))
 }

@@ -338,6 +338,7 @@ impl<I: Io> Shard<I> {
             Done::Synced { token, result } => match Purpose::of(token) {
                 Purpose::CommitSync { dir, sequence } => self.store.on_commit_sync(&mut self.io, dir, sequence, result),
                 Purpose::Hand { part } => self.store.on_hand(&mut self.io, part, result, self.now),
+                Purpose::Cover { dir } => self.store.on_cover(dir, result),
                 purpose => panic!("a flush for {purpose:?}"),
             },
             Done::Read { token, block, result } => match Purpose::of(token) {

@@ -8,6 +8,7 @@
 //!
 //! One per core and log directory; only that core touches it.
 
+use super::cover::{Cover, Destaged};
 use super::hand::SegmentFile;
 use super::tail::Tail;
 use super::{PartIdx, Partition, Purpose, Store, Waiter};
@@ -38,7 +39,7 @@ pub struct Open {
     /// Partitions deleted since.
     pub dropped: Vec<(PartIdx, PartitionKey)>,
     /// A lap whose file may be used again once this commit is durable.
-    released: Option<u64>,
+    pub(super) released: Option<u64>,
     on_written: Vec<Waiter>,
     on_durable: Vec<Waiter>,
 }
@@ -73,11 +74,13 @@ struct Commit {
     released: Option<u64>,
     on_written: Vec<Waiter>,
     on_durable: Vec<Waiter>,
+    /// What its flush makes durable in segments besides.
+    covered: Vec<Destaged>,
 }
 
 /// Where a lap stands whose partitions are being destaged so that its file can be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OtherLap {
+pub(super) enum OtherLap {
     /// May be written over.
     Free,
     /// Holds bytes that are durable nowhere else yet.
@@ -97,14 +100,15 @@ pub struct Committer {
     position: u64,
     sequence: u64,
     durable_sequence: u64,
-    other: OtherLap,
+    pub(super) other: OtherLap,
     /// Partitions that still need the other file's lap.
-    lap_users: usize,
+    pub(super) lap_users: usize,
     /// The next frame starts a lap: it carries the state of every partition.
     lap_start: bool,
     pub open: Open,
     flying: VecDeque<Commit>,
     spare: Vec<Commit>,
+    pub(super) cover: Cover,
     /// Commits built and bytes of frames, for the instruments.
     pub commits: u64,
     pub journal_bytes: u64,
@@ -129,6 +133,7 @@ impl Committer {
             open: Open::default(),
             flying: VecDeque::new(),
             spare: Vec::new(),
+            cover: Cover::default(),
             commits: 0,
             journal_bytes: 0,
             direct_bytes: 0,
@@ -155,6 +160,17 @@ impl Committer {
         self.flying.is_empty() && !self.has_work()
     }
 
+    /// A commit whose flush is still to be issued is on its way, or follows as soon as one of those is done. One that waits for
+    /// its lap does not count: the lap may wait for what is destaged.
+    pub(super) fn will_flush(&self) -> bool {
+        self.flying.iter().any(|c| !c.syncing) || (self.flying.len() == IN_FLIGHT_MAX && self.has_work())
+    }
+
+    /// The journal file in use.
+    pub(super) fn file(&self) -> FileId {
+        self.files[(self.lap % 2) as usize]
+    }
+
     /// A frame of so many bytes fits into the lap, and after it one that says a lap is released: without room for that,
     /// the lap before could never be.
     fn has_room(&self, size: usize) -> bool {
@@ -167,11 +183,6 @@ impl Committer {
 
     fn inline_max(&self) -> usize {
         INLINE_MAX.min(self.file_len as usize / 8)
-    }
-
-    /// The lap of the oldest commit that is not durable, or of the next one.
-    pub(super) fn oldest_lap(&self) -> u64 {
-        self.flying.front().map_or(self.lap, |c| c.lap)
     }
 
     /// The first frame is durable.
@@ -271,6 +282,7 @@ impl Store {
             if d.latched.is_none() && d.committer.flying.len() < IN_FLIGHT_MAX && d.committer.has_work() {
                 self.build(io, dir);
             }
+            self.flush_alone(io, dir);
         }
     }
 
@@ -412,42 +424,6 @@ impl Store {
         true
     }
 
-    /// Has every partition with bytes only in this lap destaged; counts them.
-    fn press_lap(&mut self, dir: u8, lap: u64) {
-        let mut users = 0;
-        for (k, p) in self.partitions.iter_mut().enumerate() {
-            let Some(p) = p.as_mut().filter(|p| p.dir == dir && p.journal_lap().is_some_and(|l| l <= lap)) else {
-                continue;
-            };
-            users += 1;
-            p.hand.pressed = true;
-            if !p.hand.queued {
-                p.hand.queued = true;
-                self.hands.push_back(PartIdx(k as u32));
-            }
-        }
-        self.dirs[dir as usize].committer.lap_users = users;
-        self.release_lap(dir);
-    }
-
-    /// A partition that needed a lap up to `before` needs `now` or none: the last one to let go of a lap releases it.
-    pub(super) fn let_go(&mut self, dir: u8, before: Option<u64>, now: Option<u64>) {
-        let committer = &mut self.dirs[dir as usize].committer;
-        let OtherLap::Needed(lap) = committer.other else { return };
-        if before.is_some_and(|l| l <= lap) && now.is_none_or(|l| l > lap) {
-            committer.lap_users -= 1;
-            self.release_lap(dir);
-        }
-    }
-
-    fn release_lap(&mut self, dir: u8) {
-        let committer = &mut self.dirs[dir as usize].committer;
-        if let (OtherLap::Needed(lap), 0) = (committer.other, committer.lap_users) {
-            committer.open.released = Some(lap);
-            committer.other = OtherLap::Releasing;
-        }
-    }
-
     /// The state of every partition of the directory, as records.
     fn states(&self, dir: u8) -> Vec<u8> {
         let mut out = Vec::new();
@@ -483,7 +459,8 @@ impl Store {
         for item in plan.parts {
             let spans = self.spare_spans.pop().unwrap_or_default();
             let p = self.partitions[item.part.0 as usize].as_mut().expect("a planned partition exists");
-            let direct = p.write_range(&mut self.pool, item, lap, sequence, &mut frame, spans);
+            let covers = self.dirs[dir as usize].one_flush_covers;
+            let direct = p.write_range(&mut self.pool, item, lap, sequence, &mut frame, (covers, spans));
             commit.reached.push(Reached {
                 part: item.part,
                 key: p.key,
@@ -616,6 +593,7 @@ impl Store {
             }
             if !commit.syncing {
                 commit.syncing = true;
+                commit.covered.append(&mut committer.cover.waiting);
                 let purpose = Purpose::CommitSync { dir, sequence: commit.sequence as u32 };
                 io.sync(purpose.token(), committer.files[(commit.lap % 2) as usize]);
                 commit.syncs_left = 1;
@@ -634,6 +612,7 @@ impl Store {
             self.on_durable(dir, &mut commit);
             commit.reached.clear();
             let spare = Commit {
+                covered: commit.covered,
                 reached: commit.reached,
                 own_sync: commit.own_sync,
                 dropped: commit.dropped,
@@ -666,8 +645,11 @@ impl Store {
             p.durable = p.durable.max(r.end);
             p.make_visible(r.next_offset, r.end, &mut self.rung);
             let before = p.journal_lap();
-            p.blocks_durable(r.direct, commit.sequence, commit.lap);
+            p.blocks_durable(r.direct, commit.sequence);
             let now = p.journal_lap();
+            let awaited = self.is_awaited(dir, now);
+            let p = self.partitions[r.part.0 as usize].as_mut().expect("it was there");
+            p.hand.pressed &= awaited || r.direct.is_none();
             if let Some(start) = r.trimmed {
                 p.durable_start = start;
                 p.hand.bury = true;
@@ -678,6 +660,7 @@ impl Store {
             }
             self.let_go(dir, before, now);
         }
+        commit.covered.drain(..).for_each(|destaged| self.destaged(dir, &destaged));
         for (part, key) in commit.dropped.drain(..) {
             if let Some(p) = self.partitions[part.0 as usize].as_mut().filter(|p| p.key == key) {
                 p.hand.erasable = true;
@@ -748,7 +731,7 @@ impl Partition {
         let block = BLOCK as u32;
         let len = to - at.position;
         if self.file(at.segment).is_none() {
-            self.files.push_back(SegmentFile::new(at.segment));
+            self.files.push_back(SegmentFile::new(at.segment, self.files.back()));
         }
         // What is large is cut: the headers of what goes straight to the segment are journaled, too.
         let large = len as usize > inline_max;
@@ -791,7 +774,7 @@ impl Partition {
         lap: u64,
         sequence: u64,
         frame: &mut FrameWriter<'_>,
-        mut spans: Vec<Span>,
+        (one_flush_covers, mut spans): (bool, Vec<Span>),
     ) -> Option<Direct> {
         let (key, segment) = (self.key, item.segment);
         if item.redo_from < item.from {
@@ -808,7 +791,7 @@ impl Partition {
                 frame.record(&record, (item.to - item.from) as usize);
                 self.tail.pieces(segment, item.from, item.to, |piece| frame.bytes(piece));
             }
-            self.file_mut(segment).expect("its file is known").lap.get_or_insert(lap);
+            self.file_mut(segment).expect("its file is known").laps.journaled(lap, item.redo_from);
             return None;
         };
         let count = batches(&self.tail, Place { segment, position: item.from }, item.to);
@@ -818,7 +801,7 @@ impl Partition {
             let record = Record::Redo { key, segment, position: reach, bytes: &[] };
             frame.record(&record, (item.to - reach) as usize);
             self.tail.pieces(segment, reach, item.to, |piece| frame.bytes(piece));
-            self.file_mut(segment).expect("its file is known").lap.get_or_insert(lap);
+            self.file_mut(segment).expect("its file is known").laps.journaled(lap, reach);
         }
         let file = self.files.iter_mut().find(|f| f.base == segment).expect("its file is known");
         let from = file.written;
@@ -829,13 +812,13 @@ impl Partition {
         }
         file.written = reach.min(item.to);
         file.in_flight += 1;
-        let own_sync = reach > file.zeroed;
+        let own_sync = reach > file.zeroed || !one_flush_covers;
         let id = file.file.expect("only an open file is written straight");
         Some(Direct { file: id, offset: u64::from(from), to: file.written, spans, own_sync })
     }
 
     /// A commit is durable: blocks it wrote straight are, and what it journaled again may now be rewritten in place.
-    fn blocks_durable(&mut self, direct: Option<Place>, sequence: u64, lap: u64) {
+    fn blocks_durable(&mut self, direct: Option<Place>, sequence: u64) {
         for file in &mut self.files {
             if file.guard.is_some_and(|guard| guard <= sequence) {
                 file.guard = None;
@@ -844,26 +827,7 @@ impl Partition {
         let Some(direct) = direct else { return };
         let Some(file) = self.file_mut(direct.segment) else { return };
         file.in_flight -= 1;
-        // What of this segment is not in its file now was journaled by this commit or a later one.
-        self.file_holds(direct.segment, direct.position, Some(lap));
-    }
-
-    /// A segment's file durably holds everything up to `to`. `rest_in`: what it does not hold is in this lap or a later one.
-    pub(super) fn file_holds(&mut self, segment: i64, to: u32, rest_in: Option<u64>) {
-        let committed = match self.log.segment(segment) {
-            Some(_) if self.committed.segment == segment => self.committed.position,
-            Some(s) if self.committed.segment > segment => s.len,
-            _ => 0,
-        };
-        let Some(file) = self.file_mut(segment) else { return };
-        file.durable = file.durable.max(to);
-        file.lap =
-            if file.durable >= committed { None } else { file.lap.map(|held| held.max(rest_in.unwrap_or(held))) };
-    }
-
-    /// The oldest lap that holds bytes of this partition that are durable nowhere else.
-    pub(super) fn journal_lap(&self) -> Option<u64> {
-        self.files.iter().filter_map(|f| f.lap).min()
+        self.file_holds(direct.segment, direct.position);
     }
 }
 

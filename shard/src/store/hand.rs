@@ -1,10 +1,13 @@
 //! The background work on segment files: opening them, reserving and zeroing space ahead, moving what only the journal holds
 //! into them ("destaging"), finishing sealed ones, removing dead ones. One step at a time per partition, in the ring.
 //!
-//! A block that holds acknowledged bytes is written again only while those bytes are durable in the journal
+//! Bytes are destaged into blocks that were zeroed or used before, so that no file needs a flush of its own for them: they
+//! wait for the next flush of the journal ([`super::cover`]). A block that holds acknowledged bytes is written again only while those bytes are durable in the journal
 //! ([`SegmentFile::guard`]). Lives on the core that owns the partition.
 
 use super::commit::padded;
+use super::cover::Destaged;
+use super::laps::HeldLaps;
 use super::read::Busy;
 use super::{PartIdx, Partition, Purpose, Store, files};
 use crate::io::memory::Span;
@@ -20,6 +23,9 @@ const STEPS_MAX: usize = 64;
 /// Space is reserved in steps that double from the first to the last of these sizes, in bytes.
 const STEP_MIN: u32 = 64 << 10;
 const STEP_MAX: u32 = 16 << 20;
+/// The step doubles if the last one was used up within the first of these times, and halves after the second, in ms.
+const STEP_FAST_MS: u64 = 1000;
+const STEP_SLOW_MS: u64 = 30_000;
 /// Zeros go to disk in pieces of this many bytes.
 const ZERO_PIECE: u32 = 1 << 20;
 
@@ -42,13 +48,16 @@ pub struct SegmentFile {
     pub in_flight: u32,
     /// Commits write straight to it: zero ahead of them.
     pub direct: bool,
-    /// The oldest lap of the journal that holds bytes of this segment that are not durable in the file.
-    pub lap: Option<u64>,
+    /// The laps of the journal that hold bytes of this segment that are not durable in the file.
+    pub laps: HeldLaps,
+    /// Bytes reserved at a time, and when that was last done: it follows the rate at which the segment grows.
     step: u32,
+    stepped: MonoMs,
 }
 
 impl SegmentFile {
-    pub fn new(base: i64) -> SegmentFile {
+    /// `before`: the file of the segment before it.
+    pub fn new(base: i64, before: Option<&SegmentFile>) -> SegmentFile {
         SegmentFile {
             base,
             file: None,
@@ -59,9 +68,25 @@ impl SegmentFile {
             guard: None,
             in_flight: 0,
             direct: false,
-            lap: None,
-            step: STEP_MIN,
+            laps: HeldLaps::default(),
+            step: before.map_or(STEP_MIN, |f| f.step),
+            stepped: before.map_or(MonoMs(0), |f| f.stepped),
         }
+    }
+
+    fn reserved(&mut self, to: u32, now: MonoMs) {
+        self.allocated = to;
+        self.step = match now.0 - self.stepped.0 {
+            ..STEP_FAST_MS => (self.step * 2).min(STEP_MAX),
+            STEP_SLOW_MS.. => (self.step / 2).max(STEP_MIN),
+            _ => self.step,
+        };
+        self.stepped = now;
+    }
+
+    /// Where zeroing goes on: `written` steps back to a block that is about to be rewritten, what is durable in it stays.
+    fn zeroes_at(&self) -> u32 {
+        self.zeroed.max(self.written.max(self.durable).next_multiple_of(BLOCK as u32))
     }
 }
 
@@ -108,16 +133,14 @@ enum Step {
         to: u32,
         from: u32,
     },
-    /// Destages up to `to`. `rest_in`: whatever is not in the file then is in this lap or a later one.
+    /// Destages up to `to`.
     Write {
         base: i64,
         to: u32,
-        rest_in: Option<u64>,
     },
     WriteSync {
         base: i64,
         to: u32,
-        rest_in: Option<u64>,
     },
     Truncate {
         base: i64,
@@ -238,7 +261,14 @@ impl Partition {
     }
 
     /// The next step, if one is due.
-    fn next_step(&self, destage: u32, segment_bytes: u32, (oldest_lap, lap): (u64, u64), now: Now) -> Option<Step> {
+    fn next_step(
+        &self,
+        destage: u32,
+        segment_bytes: u32,
+        lap: u64,
+        one_flush_covers: bool,
+        now: Now,
+    ) -> Option<Step> {
         let block = BLOCK as u32;
         if let Some(dead) = self.hand.dead.front().filter(|d| d.due <= now.mono) {
             return Some(Step::Discard { base: dead.base });
@@ -256,7 +286,7 @@ impl Partition {
                 0
             };
             // A block that a commit journaled again, to rewrite it, is whole until then; but that lap must be let go of.
-            let held = f.lap.is_some_and(|l| l < lap);
+            let held = f.laps.oldest().is_some_and(|l| l < lap);
             let have = if held { f.written } else { f.written.max(f.durable) };
             let waiting = reach.saturating_sub(have);
             // A partly filled block only if its next bytes will be appended: those journal it again before it is rewritten.
@@ -270,10 +300,15 @@ impl Partition {
                 continue;
             }
             if due && f.guard.is_none() && f.in_flight == 0 {
-                if to.next_multiple_of(block) > f.allocated {
+                let end = to.next_multiple_of(block);
+                if end > f.allocated {
                     return Some(Step::Allocate { base, to: reserve(f, to, segment_bytes, sealed) });
                 }
-                return Some(Step::Write { base, to, rest_in: (to == reach).then_some(oldest_lap) });
+                let at = f.zeroes_at();
+                if one_flush_covers && !sealed && end > f.zeroed && at < f.allocated {
+                    return Some(Step::Zero { base, to: f.allocated, at, from: at });
+                }
+                return Some(Step::Write { base, to });
             }
             if sealed && f.durable >= segment.len && f.in_flight == 0 {
                 return Some(Step::Truncate { base });
@@ -285,8 +320,7 @@ impl Partition {
                 if f.allocated.saturating_sub(f.written) < f.step && f.allocated < segment_bytes {
                     return Some(Step::Allocate { base, to: reserve(f, f.written, segment_bytes, false) });
                 }
-                // `written` steps back to a block that is about to be rewritten: what is durable in it stays.
-                let at = f.zeroed.max(f.written.max(f.durable).next_multiple_of(block));
+                let at = f.zeroes_at();
                 if at < f.allocated && f.in_flight == 0 {
                     return Some(Step::Zero { base, to: f.allocated, at, from: at });
                 }
@@ -339,13 +373,13 @@ impl Store {
             }
             return;
         }
-        let committer = &self.dirs[p.dir as usize].committer;
-        let laps = (committer.oldest_lap(), committer.lap);
+        let dir = &self.dirs[p.dir as usize];
+        let (lap, covers) = (dir.committer.lap, dir.one_flush_covers);
         if p.hand.bury {
             self.bury(part, now);
         }
         let Some(p) = self.partitions[part.0 as usize].as_mut() else { return };
-        match p.next_step(destage, p.config.log.segment_bytes, laps, now) {
+        match p.next_step(destage, p.config.log.segment_bytes, lap, covers, now) {
             Some(step) => self.start(io, part, step),
             None => self.rest(part, now),
         }
@@ -498,7 +532,7 @@ impl Store {
         if result < 0 {
             return self.failed(part, step, -result, now);
         }
-        if let Some(next) = self.finished(part, step, result) {
+        if let Some(next) = self.finished(part, step, result, now) {
             return self.start(io, part, next);
         }
         if let Step::WriteIndex { base, file } = step {
@@ -509,7 +543,7 @@ impl Store {
     }
 
     /// Takes note of a finished step; returns the one that belongs to it and follows.
-    fn finished(&mut self, part: PartIdx, step: Step, result: i32) -> Option<Step> {
+    fn finished(&mut self, part: PartIdx, step: Step, result: i32, now: Now) -> Option<Step> {
         let p = self.partitions[part.0 as usize].as_mut().expect("it took the step");
         let dir = p.dir;
         match step {
@@ -537,9 +571,7 @@ impl Store {
                 p.file_mut(base)?.file = Some(file);
             }
             Step::Allocate { base, to } => {
-                let f = p.file_mut(base)?;
-                f.allocated = to;
-                f.step = (f.step * 2).min(STEP_MAX);
+                p.file_mut(base)?.reserved(to, now.mono);
                 self.dirs[dir as usize].full = false;
             }
             Step::Zero { base, to, at, from } => {
@@ -551,12 +583,17 @@ impl Store {
                 });
             }
             Step::ZeroSync { base, to, .. } => p.file_mut(base)?.zeroed = to,
-            Step::Write { base, to, rest_in } => return Some(Step::WriteSync { base, to, rest_in }),
-            Step::WriteSync { base, to, rest_in } => {
-                let before = p.journal_lap();
-                p.file_holds(base, to, rest_in);
-                let now = p.journal_lap();
-                self.let_go(dir, before, now);
+            Step::Write { base, to } => {
+                let d = &mut self.dirs[dir as usize];
+                let blocks = to.next_multiple_of(BLOCK as u32);
+                if !d.one_flush_covers || p.file(base).is_none_or(|f| blocks > f.zeroed) {
+                    return Some(Step::WriteSync { base, to });
+                }
+                d.committer.cover(Destaged { part, key: p.key, base, to });
+            }
+            Step::WriteSync { base, to } => {
+                let destaged = Destaged { part, key: p.key, base, to };
+                self.destaged(dir, &destaged);
             }
             Step::Truncate { base } => return Some(Step::FinalSync { base }),
             Step::FinalSync { base } => return Some(Step::OpenIndex { base }),

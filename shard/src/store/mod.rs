@@ -5,8 +5,10 @@
 //! when that commit is written (acks=1, relaxed topics) or flushed. Segments are filled behind ([`hand`]).
 
 pub mod commit;
+pub mod cover;
 pub mod files;
 pub mod hand;
+pub mod laps;
 pub mod read;
 pub mod space;
 pub mod tail;
@@ -54,6 +56,10 @@ pub enum Purpose {
     },
     /// File work that nobody waits for: the removal of a file, the closing of a descriptor.
     Forgotten,
+    /// A flush of a journal that makes destaged bytes durable and no commit.
+    Cover {
+        dir: u8,
+    },
 }
 
 impl Purpose {
@@ -64,6 +70,7 @@ impl Purpose {
             Purpose::Hand { part } => 3 << 56 | u64::from(part.0),
             Purpose::ColdRead { part } => 4 << 56 | u64::from(part.0),
             Purpose::Forgotten => 5 << 56,
+            Purpose::Cover { dir } => 6 << 56 | u64::from(dir) << 32,
         })
     }
 
@@ -75,6 +82,7 @@ impl Purpose {
             3 => Purpose::Hand { part: PartIdx(low) },
             4 => Purpose::ColdRead { part: PartIdx(low) },
             5 => Purpose::Forgotten,
+            6 => Purpose::Cover { dir },
             kind => panic!("a completion of unknown kind {kind}"),
         }
     }
@@ -176,6 +184,9 @@ pub struct Dir {
     /// Less room than `ringlog.disk.reserve.bytes` is left: produce is refused until there is more.
     pub short: bool,
     pub recycled: hand::Recycled,
+    /// The file system writes in place: a flush of one file makes completed writes to blocks of others durable, where those
+    /// blocks had been written and flushed before.
+    pub one_flush_covers: bool,
 }
 
 /// Why an append was not taken.
@@ -316,7 +327,7 @@ impl Store {
         p.tail.clear();
         p.erase = Some(erase_list(&self.dirs[dir as usize].path, p));
         let held = p.journal_lap();
-        p.files.iter_mut().for_each(|f| f.lap = None);
+        p.files.iter_mut().for_each(|f| f.laps = Default::default());
         let committer = &mut self.dirs[dir as usize].committer;
         committer.open.parts.retain(|other| *other != part);
         committer.open.dropped.push((part, key));
