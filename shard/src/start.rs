@@ -338,7 +338,16 @@ impl Node {
         let cores = self.cpus.len();
         let mut shares: Vec<Share> = (0..cores).map(|_| Share { dirs: Vec::new(), partitions: Vec::new() }).collect();
         for (d, dir) in self.booted.dirs.iter_mut().enumerate() {
-            let BootedDir { path, incarnation, journals, journal_file_bytes, partitions, recycled, one_flush_covers, .. } = dir;
+            let BootedDir {
+                path,
+                incarnation,
+                journals,
+                journal_file_bytes,
+                partitions,
+                recycled,
+                one_flush_covers,
+                ..
+            } = dir;
             for (core, share) in shares.iter_mut().enumerate() {
                 let mine = |(owner, number, len): &(u16, u64, u32)| {
                     (usize::from(*owner) % cores == core).then_some((*number, *len))
@@ -461,8 +470,8 @@ impl Seat {
             memory_reserve: memory / RESERVE_PART,
             tail_cache: (memory / TAIL_PART).min(TAIL_MAX),
         };
-        let dirs =
-            share.dirs.into_iter().map(|DirShare { path, incarnation, journals, journal_bytes, recycled, one_flush_covers }| Dir {
+        let dirs = share.dirs.into_iter().map(
+            |DirShare { path, incarnation, journals, journal_bytes, recycled, one_flush_covers }| Dir {
                 path,
                 committer: Committer::new(self.core as u16, incarnation, journals, journal_bytes),
                 latched: None,
@@ -470,7 +479,8 @@ impl Seat {
                 short: false,
                 recycled: Recycled { next: recycled.iter().map(|(n, _)| *n).max().unwrap_or(0), files: recycled },
                 one_flush_covers,
-            });
+            },
+        );
         let mut store = Store::new(self.core as u16, dirs.collect(), BlockPool::new(memory), limits);
         let now = io.now();
         let mut metadata = None;

@@ -166,7 +166,8 @@ fn open(dir: &Path, booted: Booted, sizes: &Sizes) -> (SimDisk, Store, Vec<Found
     let recycled: Vec<(u64, u32)> = booted_dir.recycled.iter().map(|(_, number, bytes)| (*number, *bytes)).collect();
     let recycled = Recycled { next: recycled.iter().map(|(n, _)| *n).max().unwrap_or(0), files: recycled };
     let (latched, path) = (None, dir.to_path_buf());
-    let dir = Dir { path, committer, latched, full: false, short: false, recycled, one_flush_covers: sizes.one_flush_covers };
+    let dir =
+        Dir { path, committer, latched, full: false, short: false, recycled, one_flush_covers: sizes.one_flush_covers };
     let limits = StoreLimits {
         direct_min: sizes.direct_min,
         destage: sizes.destage,
@@ -337,7 +338,7 @@ impl Run {
     }
 
     fn settle(&mut self) {
-        for Waiter { to, outcome } in std::mem::take(&mut self.store.settled) {
+        for Waiter { to, outcome, .. } in std::mem::take(&mut self.store.settled) {
             let AckTo::Control { append } = to else { panic!("{to:?}") };
             let wait = self.waits.remove(&append).expect("settled once");
             if outcome.error != ErrorCode::None {

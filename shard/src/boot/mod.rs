@@ -237,7 +237,9 @@ fn hold(disk: Disk, path: PathBuf, notices: &mut Vec<String>) -> Result<Held, Bo
     let file_system = disk.file_system(&path);
     let told = match file_system {
         Ok(FileSystem::InPlace) => None,
-        Ok(FileSystem::Other) => Some("its file system may need a flush for every file; ext4 or XFS serve better".into()),
+        Ok(FileSystem::Other) => {
+            Some("its file system may need a flush for every file; ext4 or XFS serve better".into())
+        }
         Ok(FileSystem::CopyOnWrite(name)) => {
             Some(format!("{name} copies on write, which makes flushes slower; ext4 or XFS serve better"))
         }

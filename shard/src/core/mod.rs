@@ -315,9 +315,9 @@ impl<I: Io> Shard<I> {
                 self.due.push(Reverse((self.now.mono.after(100), Due::Accept(listener))));
             }
             Done::Received { conn, bytes } => self.on_received(conn, bytes),
-            Done::ReceiveFailed { conn, .. } => {
+            Done::ReceiveFailed { conn, errno } => {
                 if let Some(k) = self.by_io.get(&conn).copied() {
-                    self.close(k);
+                    self.close_broken(k, "receiving", errno);
                 }
             }
             Done::Sent { conn, pieces, result } => {
@@ -426,7 +426,7 @@ impl<I: Io> Shard<I> {
     fn settle(&mut self) {
         while !self.store.settled.is_empty() || !self.store.rung.is_empty() {
             let mut settled = std::mem::take(&mut self.store.settled);
-            for Waiter { to, outcome } in settled.drain(..) {
+            for Waiter { to, outcome, .. } in settled.drain(..) {
                 match to {
                     AckTo::Slot { slot, part } => self.on_appended(slot, part, &outcome),
                     AckTo::Remote { reply, pieces } => {
@@ -507,6 +507,17 @@ impl<I: Io> Shard<I> {
             self.notices.tell(self.now.mono, kind, format_args!("{}: closed: {why}", conn.peer));
         }
         self.close(k);
+    }
+
+    /// Closes a connection that failed. A peer that is gone is no news; anything else is.
+    fn close_broken(&mut self, k: u32, doing: &str, errno: i32) {
+        match errno {
+            libc::ECONNRESET | libc::EPIPE | libc::ETIMEDOUT | libc::ECANCELED => self.close(k),
+            _ => {
+                let error = std::io::Error::from_raw_os_error(errno);
+                self.close_for(k, notices::Kind::Broken, format_args!("{doing} failed ({error})"));
+            }
+        }
     }
 
     fn conn_of(&mut self, slot: SlotAddr) -> Option<&mut Conn> {
@@ -607,7 +618,7 @@ impl<I: Io> Shard<I> {
         let conn = self.conns[k as usize].as_mut().expect("it is known");
         (conn.sending, conn.sending_bytes) = (false, 0);
         if result < 0 {
-            return self.close(k);
+            return self.close_broken(k, "sending", -result);
         }
         conn.last_active = self.now.mono;
         self.mark(k);

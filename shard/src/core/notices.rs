@@ -14,12 +14,15 @@ pub enum Kind {
     Slow,
     /// A connection was not taken in, or waits to be.
     Crowd,
+    /// A connection's socket failed, and not because its peer is gone.
+    Broken,
 }
 
-const KINDS: [(Kind, &str); 3] = [
+const KINDS: [(Kind, &str); 4] = [
     (Kind::Refused, "closed for what their peers sent"),
     (Kind::Slow, "closed for being slow while memory is short"),
     (Kind::Crowd, "closed or kept waiting for the limits on connections"),
+    (Kind::Broken, "closed because their sockets failed"),
 ];
 
 #[derive(Clone, Copy, Debug, Default)]

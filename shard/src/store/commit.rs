@@ -145,9 +145,9 @@ impl Committer {
         if written_is_enough { self.open.on_written.push(waiter) } else { self.open.on_durable.push(waiter) }
     }
 
-    /// Adds one who waits for everything appended so far.
-    pub fn wait_for_all(&mut self, waiter: Waiter, settled: &mut Vec<Waiter>) {
-        if !self.open.parts.is_empty() {
+    /// Adds one who waits for everything appended so far to his partition, which is `dirty` if some of it is in no commit.
+    pub fn wait_for_all(&mut self, waiter: Waiter, dirty: bool, settled: &mut Vec<Waiter>) {
+        if dirty {
             self.open.on_durable.push(waiter);
         } else if let Some(last) = self.flying.back_mut() {
             last.on_durable.push(waiter);
@@ -303,7 +303,6 @@ impl Store {
             !whole
         });
         let issued = self.write(io, dir, size, Plan { parts: &plan, closing: &closing, dropped });
-        let last = self.dirs[dir as usize].committer.flying.back_mut();
         if !issued {
             // Those of the plan that were whole are in no commit now.
             parts.extend(closing.iter().map(|c| c.part));
@@ -311,13 +310,18 @@ impl Store {
             parts.dedup();
             self.dirs[dir as usize].committer.open.parts.append(&mut parts);
             self.release_alone(io, dir);
-        } else if let Some(last) = last.filter(|_| !parts.is_empty()) {
-            // Some partitions did not fit: nobody is settled before all that was open is in a commit.
-            let (written, durable) = (std::mem::take(&mut last.on_written), std::mem::take(&mut last.on_durable));
-            let open = &mut self.dirs[dir as usize].committer.open;
-            open.on_written.splice(0..0, written);
-            open.on_durable.splice(0..0, durable);
+        } else if !parts.is_empty() {
+            // Some partitions did not fit, or wait for their files: whoever waits for them waits on.
+            parts.sort_unstable();
+            let Committer { open, flying, .. } = &mut self.dirs[dir as usize].committer;
+            let last = flying.back_mut().expect("it was issued");
+            let waits = |w: &mut Waiter| parts.binary_search(&w.part).is_ok();
+            open.on_written.extend(last.on_written.extract_if(.., waits));
+            open.on_durable.extend(last.on_durable.extract_if(.., waits));
             open.parts.append(&mut parts);
+        } else {
+            // The list is empty, and kept to be used again.
+            self.dirs[dir as usize].committer.open.parts = parts;
         }
         (self.plan, self.closing) = (plan, closing);
     }

@@ -67,7 +67,8 @@ impl Store {
 
     /// Bytes of a segment are durable in its file.
     pub(super) fn destaged(&mut self, dir: u8, d: &Destaged) {
-        let Some(p) = self.partitions[d.part.0 as usize].as_mut().filter(|p| p.key == d.key && p.erase.is_none()) else {
+        let Some(p) = self.partitions[d.part.0 as usize].as_mut().filter(|p| p.key == d.key && p.erase.is_none())
+        else {
             return;
         };
         let before = p.journal_lap();

@@ -19,7 +19,7 @@ use ringlog_engine::types::{MonoMs, Now};
 use std::collections::VecDeque;
 
 /// Steps under way at once on one core.
-const STEPS_MAX: usize = 64;
+const STEPS_MAX: usize = 8;
 /// Space is reserved in steps that double from the first to the last of these sizes, in bytes.
 const STEP_MIN: u32 = 64 << 10;
 const STEP_MAX: u32 = 16 << 20;
@@ -173,6 +173,14 @@ enum Step {
     },
 }
 
+impl Step {
+    /// It tidies up behind a segment: where it fails, appends need not stop.
+    fn finishes(self) -> bool {
+        use Step::{Discard, Erase, OpenIndex, Truncate, WriteIndex};
+        matches!(self, Truncate { .. } | OpenIndex { .. } | WriteIndex { .. } | Discard { .. } | Erase)
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Hand {
     step: Step,
@@ -261,14 +269,7 @@ impl Partition {
     }
 
     /// The next step, if one is due.
-    fn next_step(
-        &self,
-        destage: u32,
-        segment_bytes: u32,
-        lap: u64,
-        one_flush_covers: bool,
-        now: Now,
-    ) -> Option<Step> {
+    fn next_step(&self, destage: u32, segment_bytes: u32, lap: u64, one_flush_covers: bool, now: Now) -> Option<Step> {
         let block = BLOCK as u32;
         if let Some(dead) = self.hand.dead.front().filter(|d| d.due <= now.mono) {
             return Some(Step::Discard { base: dead.base });
@@ -530,7 +531,7 @@ impl Store {
             return self.take_step(io, part, now);
         }
         if result < 0 {
-            return self.failed(part, step, -result, now);
+            return self.failed(io, part, step, -result, now);
         }
         if let Some(next) = self.finished(part, step, result, now) {
             return self.start(io, part, next);
@@ -633,7 +634,7 @@ impl Store {
         }
     }
 
-    fn failed(&mut self, part: PartIdx, step: Step, errno: i32, now: Now) {
+    fn failed(&mut self, io: &mut impl Io, part: PartIdx, step: Step, errno: i32, now: Now) {
         let p = self.partitions[part.0 as usize].as_mut().expect("it took the step");
         let (dir, key) = (p.dir, p.key);
         let error = std::io::Error::from_raw_os_error(errno);
@@ -654,16 +655,22 @@ impl Store {
                     // Not written after all.
                     f.written = f.durable - f.durable % BLOCK as u32;
                 }
+                if let Step::WriteIndex { file, .. } = step {
+                    io.file(Purpose::Forgotten.token(), FileOp::Close { file });
+                }
                 p.hand.step = Step::Wait { until: now.mono.after(FULL_RETRY_MS) };
                 let d = &mut self.dirs[dir as usize];
-                if !d.full {
+                let place = d.path.display();
+                if step.finishes() {
                     eprintln!(
-                        "error: log directory {}: {key}: {step:?}: {error}. Produce is refused there until it succeeds; \
-                         free space or raise the limit. Reads and deletes go on.",
-                        d.path.display()
+                        "error: log directory {place}: {key}: {step:?}: {error}. It is tried again; nothing is lost."
+                    );
+                } else if !std::mem::replace(&mut d.full, true) {
+                    eprintln!(
+                        "error: log directory {place}: {key}: {step:?}: {error}. Produce is refused there until it succeeds; \
+                         free space or raise the limit. Reads and deletes go on."
                     );
                 }
-                d.full = true;
                 self.waiting.push((part, now.mono.after(FULL_RETRY_MS)));
             }
         }

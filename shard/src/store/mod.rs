@@ -106,6 +106,7 @@ pub enum AckTo {
 /// An append that waits for its commit.
 #[derive(Debug)]
 pub struct Waiter {
+    pub part: PartIdx,
     pub to: AckTo,
     pub outcome: Appended,
 }
@@ -420,16 +421,20 @@ impl Store {
                 let relaxed = partition.config.relaxed;
                 let committer = &mut self.dirs[partition.dir as usize].committer;
                 if acks != 0 {
-                    committer.wait(acks == 1 || relaxed, Waiter { to, outcome: outcome.clone() });
+                    committer.wait(acks == 1 || relaxed, Waiter { part, to, outcome: outcome.clone() });
                 }
                 Ok(outcome)
             }
             Ok(Placed::Duplicate(outcome)) => {
                 let durable = outcome.base_offset < partition.log.high_watermark();
-                let waiter = Waiter { to, outcome: outcome.clone() };
+                let (dirty, waiter) = (partition.dirty, Waiter { part, to, outcome: outcome.clone() });
                 let committer = &mut self.dirs[partition.dir as usize].committer;
                 if acks != 0 {
-                    if durable { self.settled.push(waiter) } else { committer.wait_for_all(waiter, &mut self.settled) }
+                    if durable {
+                        self.settled.push(waiter)
+                    } else {
+                        committer.wait_for_all(waiter, dirty, &mut self.settled)
+                    }
                 }
                 Ok(outcome)
             }
@@ -452,7 +457,7 @@ impl Store {
         let (start, dir) = (partition.log.log_start(), partition.dir);
         self.note_trim(part);
         let outcome = Appended { log_start_offset: start, ..Appended::refused(ErrorCode::None) };
-        self.dirs[dir as usize].committer.wait(false, Waiter { to, outcome });
+        self.dirs[dir as usize].committer.wait(false, Waiter { part, to, outcome });
         Ok(start)
     }
 
@@ -706,6 +711,7 @@ impl Partition {
     fn make_visible(&mut self, offset: i64, end: Place, rung: &mut Vec<Ring>) {
         if offset > self.log.high_watermark() {
             self.log.on_visible(offset, end);
+            self.tail.mark(offset, end);
             rung.append(&mut self.rings);
         }
     }

@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 /// Smallest and largest block of a tail, in bytes. A partition that fills its blocks gets larger ones.
 const BLOCK_MIN: usize = BLOCK;
 const BLOCK_MAX: usize = 256 * 1024;
+/// Offsets remembered with their places.
+const MARKS: usize = 8;
 
 #[derive(Debug)]
 enum Memory {
@@ -79,6 +81,9 @@ pub struct Tail {
     grow: usize,
     /// Capacity of all blocks.
     held: usize,
+    /// Where the log became visible up to, lately: consumers at the tail ask from one of these offsets on.
+    marks: [(i64, Place); MARKS],
+    next_mark: usize,
 }
 
 /// The pool had no block; nothing was changed. The caller has checked for room before, so this is a bug there.
@@ -174,8 +179,17 @@ impl Tail {
         self.find(place).is_some()
     }
 
+    /// The batch at this offset begins, or will begin, at this place.
+    pub fn mark(&mut self, offset: i64, place: Place) {
+        self.marks[self.next_mark] = (offset, place);
+        self.next_mark = (self.next_mark + 1) % MARKS;
+    }
+
     /// A batch at or before the one that holds `offset`, if that one begins in memory.
     pub fn locate(&self, offset: i64) -> Option<Place> {
+        if let Some((_, place)) = self.marks.iter().find(|(marked, place)| *marked == offset && self.holds(*place)) {
+            return Some(*place);
+        }
         let mut at = self.blocks.partition_point(|b| b.first_batch.is_none_or(|(first, _)| first <= offset));
         while at > 0 {
             at -= 1;
