@@ -457,13 +457,12 @@ impl Store {
             frame.bytes(states);
             frame.records += count_records(states);
         }
-        let lap = self.dirs[dir as usize].committer.lap;
-        let sequence = self.dirs[dir as usize].committer.sequence + 1;
+        let d = &self.dirs[dir as usize];
+        let (lap, sequence, covers) = (d.committer.lap, d.committer.sequence + 1, d.one_flush_covers);
         let mut writes = 0;
         for item in plan.parts {
             let spans = self.spare_spans.pop().unwrap_or_default();
             let p = self.partitions[item.part.0 as usize].as_mut().expect("a planned partition exists");
-            let covers = self.dirs[dir as usize].one_flush_covers;
             let direct = p.write_range(&mut self.pool, item, lap, sequence, &mut frame, (covers, spans));
             commit.reached.push(Reached {
                 part: item.part,
