@@ -340,13 +340,31 @@ impl Peer {
 
     /// Creates a topic; one that exists is as good.
     pub fn create_topic(&mut self, topic: &str, partitions: i32) -> io::Result<()> {
-        let body = Body::default().i32(1).text(topic).i32(partitions).i16(1).i32(0).i32(0).i32(30_000).i8(0);
-        let answer = self.call(19, 2, body)?;
+        self.create_topic_with(topic, partitions, &[])
+    }
+
+    /// As [`Peer::create_topic`], with settings of its own.
+    pub fn create_topic_with(&mut self, topic: &str, partitions: i32, settings: &[(&str, &str)]) -> io::Result<()> {
+        let count = i32::try_from(settings.len()).expect("a few settings");
+        let mut body = Body::default().i32(1).text(topic).i32(partitions).i16(1).i32(0).i32(count);
+        for (name, value) in settings {
+            body = body.text(name).text(value);
+        }
+        let answer = self.call(19, 2, body.i32(30_000).i8(0))?;
         let mut answer = Answer(&answer);
         answer.take(8)?;
         answer.text()?;
         let code = answer.i16()?;
         if code == 36 { Ok(()) } else { checked(code, "create topic") }
+    }
+
+    /// Deletes a topic.
+    pub fn delete_topic(&mut self, topic: &str) -> io::Result<()> {
+        let answer = self.call(20, 1, Body::default().i32(1).text(topic).i32(30_000))?;
+        let mut answer = Answer(&answer);
+        answer.take(8)?;
+        answer.text()?;
+        checked(answer.i16()?, "delete topic")
     }
 
     /// A producer id for an idempotent producer.

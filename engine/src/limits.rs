@@ -43,6 +43,10 @@ pub const METADATA_PARTITION_BYTES: usize = 20;
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
 /// Batches remembered of each idempotent producer (Kafka's `ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
 pub const BATCHES_PER_PRODUCER: usize = 5;
+/// Bytes that a shard unpacks of one batch before it leaves the batch to the checker; compressing anew counts several times.
+pub const UNPACKED_ON_SHARD_BYTES: usize = 1 << 20;
+/// Batches of one shard that are with the checker: one that is checked and one behind it.
+pub const BATCHES_WITH_CHECKER: usize = 2;
 /// Log directories of one node.
 pub const LOG_DIRS: usize = 64;
 /// Listeners of one node.
@@ -83,6 +87,10 @@ limits! {
         "the fetch is answered in full, without a session";
     "record batch", Setting("message.max.bytes"), "bytes as compressed", "MESSAGE_TOO_LARGE";
     "unpacked record batch", Setting("ringlog.max.batch.decompressed.bytes"), "bytes", "MESSAGE_TOO_LARGE";
+    "batch unpacked by its shard", Fixed(UNPACKED_ON_SHARD_BYTES as u64), "bytes unpacked", "the checker checks it";
+    "batches with the checker", Fixed(BATCHES_WITH_CHECKER as u64), "of one shard",
+        "the next waits in line with its connection";
+    "batches unpacked by the checker", Fixed(1), "of the process", "the next waits with the checker";
     "log directories", Fixed(LOG_DIRS as u64), "of the node", "the start is refused";
     "topics", Setting("ringlog.max.topics"), "of the node", "POLICY_VIOLATION";
     "topic name", Fixed(TOPIC_NAME_BYTES as u64), "bytes", "INVALID_TOPIC_EXCEPTION";

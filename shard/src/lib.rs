@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod boot;
+pub mod checker;
 pub mod cli;
 pub mod core;
 pub mod io;

@@ -6,7 +6,7 @@
 use crate::io::Accepted;
 use crate::io::memory::Span;
 use ringlog_engine::ErrorCode;
-use ringlog_engine::batch::BatchHeader;
+use ringlog_engine::batch::{BatchHeader, BatchRefusal, Rules, Validated};
 use ringlog_engine::metadata::Image;
 use ringlog_engine::types::{CoreId, PartitionKey};
 use std::sync::Arc;
@@ -64,6 +64,26 @@ impl Appended {
     }
 }
 
+/// A batch that is too much work for its core: the checker checks it. The pieces are all of the batch.
+#[derive(Debug)]
+pub struct Check {
+    pub reply: ReplyTo,
+    pub rules: Rules,
+    pub pieces: Vec<Span>,
+}
+
+/// What the checker found.
+#[derive(Debug)]
+pub struct Checked {
+    pub reply: ReplyTo,
+    pub outcome: CheckOutcome,
+    /// Those of the question, to be used again.
+    pub pieces: Vec<Span>,
+}
+
+/// Whether a batch may be appended, and its body if that was rewritten.
+pub type CheckOutcome = Result<(Validated, Option<Vec<u8>>), BatchRefusal>;
+
 /// A fetch's question to the owner of a partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Read {
@@ -117,6 +137,8 @@ pub enum Mail {
         outcome: Appended,
         pieces: Vec<Span>,
     },
+    Check(Box<Check>),
+    Checked(Box<Checked>),
     Read(Read),
     ReadAnswer {
         reply: ReplyTo,

@@ -1,9 +1,11 @@
 //! Starting the broker: from a file of settings to running cores, and back down. Its parts are made and joined here.
 //!
-//! The main thread is core 0. A thread of its own waits for signals; nothing else runs besides the cores.
+//! The main thread is core 0. Besides the cores run one thread that waits for signals, one that asks for the disks' free space
+//! (`store/space.rs`), and the checker of heavy batches.
 
 use crate::api::{DirInfo, owner};
 use crate::boot::{self, Booted, BootedDir};
+use crate::checker::Checker;
 use crate::cli::StartArgs;
 use crate::core::control::{Control, METADATA_FOLDER, METADATA_KEY, dir_index, metadata_batch, store_config};
 use crate::core::groups::{Coordinators, group_config};
@@ -21,6 +23,7 @@ use ringlog_engine::batch::Records;
 use ringlog_engine::codec::Decoder;
 use ringlog_engine::config::{BrokerConfig, ServerProperties};
 use ringlog_engine::group::Coordinator;
+use ringlog_engine::limits::BATCHES_WITH_CHECKER;
 use ringlog_engine::log::partition::PartitionLog;
 use ringlog_engine::metadata::{Entry, Image, OFFSETS_TOPIC};
 use ringlog_engine::producer::ProducerStates;
@@ -266,7 +269,7 @@ impl Node {
                 DirInfo { path: d.path.display().to_string(), id: d.id, total_bytes, usable_bytes, usable: true }
             })
             .collect();
-        let wakers = Wakers::new(cpus.len()).map_err(|e| vec![format!("making event descriptors: {e}")])?;
+        let wakers = Wakers::new(cpus.len() + 1).map_err(|e| vec![format!("making event descriptors: {e}")])?;
         let space = Space::watch(booted.dirs.iter().map(|d| d.path.clone()))
             .map_err(|e| vec![format!("starting a thread: {e}")])?;
         let old = booted.dirs.iter().map(|d| (d.path.clone(), d.old_journals.clone())).collect();
@@ -280,6 +283,7 @@ impl Node {
         let mut shares = self.share();
         let mut posts = posts(cores);
         self.watch_signals();
+        self.start_checker(posts.pop().expect("the checker's"))?;
         pin(self.cpus[0]);
         let mut io = self.ring(0)?;
         let (listening, advertised) = listen(&mut io, &self.config)?;
@@ -404,6 +408,15 @@ impl Node {
                 }
             })
             .expect("a thread for signals starts");
+    }
+
+    /// The checker's thread, which ends with the process. Made before this thread is pinned to a CPU, as it is not to be.
+    fn start_checker(&self, post: Post) -> Result<(), Vec<String>> {
+        let (wakers, me) = (self.wakers.clone(), self.cpus.len());
+        let thread = std::thread::Builder::new().name("checker".into()).spawn(move || {
+            Checker::new(post).run(|core| wakers.ring_bell(usize::from(core.0)), || wakers.wait(me));
+        });
+        thread.map(drop).map_err(|e| vec![format!("starting a thread: {e}")])
     }
 
     fn greet(&self, listening: &[SocketAddr], limits: &[String], capabilities: &str) {
@@ -631,14 +644,16 @@ fn pin(cpu: usize) {
     }
 }
 
-/// Every pair of cores gets a queue each way.
+/// Every pair of cores gets a queue each way, and each core with the checker, whose post is the last.
 fn posts(cores: usize) -> Vec<Post> {
-    let parked: Arc<[Parked]> = (0..cores).map(|_| Parked::new()).collect();
-    let mut to: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
-    let mut from: Vec<Vec<_>> = (0..cores).map(|_| Vec::new()).collect();
-    for sender in &mut to {
-        for receiver in &mut from {
-            let (tx, rx) = channel::<Mail>(MAIL_QUEUE);
+    let all = cores + 1;
+    let parked: Arc<[Parked]> = (0..all).map(|_| Parked::new()).collect();
+    let mut to: Vec<Vec<_>> = (0..all).map(|_| Vec::new()).collect();
+    let mut from: Vec<Vec<_>> = (0..all).map(|_| Vec::new()).collect();
+    for (s, sender) in to.iter_mut().enumerate() {
+        for (r, receiver) in from.iter_mut().enumerate() {
+            let room = if s.max(r) == cores { BATCHES_WITH_CHECKER } else { MAIL_QUEUE };
+            let (tx, rx) = channel::<Mail>(room);
             sender.push(tx);
             receiver.push(rx);
         }

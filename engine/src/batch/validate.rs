@@ -11,7 +11,7 @@ use super::records::{RecordsError, Walker, limit_for, renumber};
 use super::{
     BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC, NO_TIMESTAMP, TimestampType, attribute, checksum, checksum_in_place,
 };
-use crate::codec::{Codec, Decoder, Encoder, TargetCodec};
+use crate::codec::{Codec, Decoder, Encoder, TargetCodec, effort};
 use crate::error::ErrorCode;
 use crate::rope::Rope;
 use crate::types::WallMs;
@@ -20,8 +20,6 @@ use crate::types::WallMs;
 pub const MAX_RECORD_ERRORS: usize = 1000;
 /// First produce version that may carry zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
-/// Compressing costs about this many times what decompressing does.
-const COMPRESSION_WEIGHT: usize = 8;
 
 /// What a topic asks of its batches, and when it is now.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +56,13 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// The body of the batch rewritten last, to be kept: no larger than it is.
+    pub fn take_body(&mut self) -> Vec<u8> {
+        let mut body = std::mem::take(&mut self.body);
+        body.shrink_to_fit();
+        body
+    }
+
     /// Gives back what a large batch made it hold, once that is more than `keep` bytes.
     pub fn shrink(&mut self, keep: usize) {
         self.decoder.shrink(keep);
@@ -170,8 +175,8 @@ pub fn validate(batch: Rope<'_>, rules: &Rules, scratch: &mut Scratch) -> Result
     }
 }
 
-/// As [`validate`], but gives up with `None` where it would decompress more than `budget` bytes (compressing counts
-/// eight times): such a batch is for a helper thread. An uncompressed batch that stays so never gives up.
+/// As [`validate`], but gives up with `None` where it would decompress more than `budget` bytes (compressing counts as
+/// many times as [`effort`] says): such a batch is for a helper thread. An uncompressed batch that stays so never gives up.
 pub fn validate_within(
     batch: Rope<'_>,
     rules: &Rules,
@@ -345,7 +350,7 @@ fn rewrite(
     out.clear();
     let limit = limit_for(codec, rules.decompressed_max_bytes);
     decoder.read_all(codec, body, limit, plain).map_err(RecordsError::from)?;
-    if target != Codec::None && plain.len() > budget / COMPRESSION_WEIGHT {
+    if target != Codec::None && plain.len() > budget / effort(target, level) {
         return Ok(false);
     }
     let records = if sequential {

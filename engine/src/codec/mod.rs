@@ -10,7 +10,7 @@ mod lz4;
 mod snappy;
 
 pub use decode::{Decoder, Plain};
-pub use encode::{Encoder, TargetCodec};
+pub use encode::{Encoder, TargetCodec, effort};
 
 /// The compression types of batch attributes, bits 0-2 (protocol page "Record Batch").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

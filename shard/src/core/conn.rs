@@ -3,6 +3,7 @@
 //! Produce and Fetch are pipelined: the next request starts while earlier ones wait for the disk. Any other request starts
 //! when everything before it is answered, and nothing starts while it runs, as if requests were served one by one.
 
+use super::heavy::Heavy;
 use crate::io::ConnId;
 use crate::io::memory::{BlockMut, Span};
 use crate::mail::SlotAddr;
@@ -16,7 +17,7 @@ use std::net::SocketAddr;
 /// Bytes that a held receive buffer is worth: below it on average, they are copied, so that no peer holds buffers for a few bytes.
 const HOLD_MIN: usize = 16 << 10;
 /// Frames above this many bytes are gathered in blocks of their own instead of holding receive buffers.
-const HOLD_FRAME_MAX: usize = 256 << 10;
+pub(super) const HOLD_FRAME_MAX: usize = 256 << 10;
 /// Sizes of those blocks: as much again as is there, so that what a peer announces costs nothing.
 const GATHER_LEAST: usize = 4 << 10;
 const GATHER_MOST: usize = 1 << 20;
@@ -79,7 +80,7 @@ pub struct Conn {
     received_len: usize,
     /// The block that what was received is copied to.
     gather: Option<BlockMut>,
-    /// A frame that waits for memory to be begun.
+    /// A frame that waits to be begun, or begun further: for memory or for the checker.
     waiting: Option<(usize, Vec<Span>)>,
     pub slots: VecDeque<Slot>,
     /// Number of the request at the front of `slots`.
@@ -93,6 +94,9 @@ pub struct Conn {
     pub paused: bool,
     /// Its next request waits for the log's memory.
     pub starving: bool,
+    /// Its request stopped at a batch that is with the checker, or waits in line for it.
+    pub heavy: Option<Box<Heavy>>,
+    pub checking: bool,
     /// In the line of those that wait for memory to receive.
     pub in_line: bool,
     /// In the list of those whose answers wait for memory to be sent.
@@ -132,6 +136,8 @@ impl Conn {
             closing: false,
             paused: false,
             starving: false,
+            heavy: None,
+            checking: false,
             in_line: false,
             unsent: false,
             counted: 0,

@@ -6,6 +6,7 @@
 //! nothing: memory follows the bytes that came.
 
 use super::conn::{Conn, FEW_PIECES, Slot, Work, slices};
+use super::heavy::Went;
 use super::notices::Kind;
 use super::{Shard, Stop};
 use crate::io::memory::Span;
@@ -73,6 +74,11 @@ impl Intake {
         }
     }
 
+    /// Bytes of requests that may wait in line for the checker.
+    pub(super) fn heavy_max(&self) -> usize {
+        self.held_max / 2
+    }
+
     /// Counts what a connection holds now.
     fn count(&mut self, conn: &mut Conn) {
         let backlog = conn.backlog();
@@ -106,7 +112,7 @@ enum Next {
     Incomplete,
     /// An earlier request or its answer.
     Blocked,
-    /// The connection is closing, or waits for the log's memory.
+    /// The connection is closing, or waits for the log's memory or the checker.
     Stopped,
 }
 
@@ -166,7 +172,7 @@ impl<I: Io> Shard<I> {
     /// Begins the next request of a connection; says what keeps it if it cannot.
     fn begin_next(&mut self, k: u32) -> Option<Next> {
         let Some(conn) = self.conns[k as usize].as_mut().filter(|c| !c.closing) else { return Some(Next::Stopped) };
-        if conn.starving {
+        if conn.starving || conn.checking {
             return Some(Next::Stopped);
         }
         if let Some((len, pieces)) = conn.take_waiting() {
@@ -239,6 +245,11 @@ impl<I: Io> Shard<I> {
                 self.close_for(k, Kind::Refused, format_args!("{why}"));
                 false
             }
+            Err(Stop::Heavy(went)) => {
+                let pieces = if went == Went::InLine { self.out_of_buffers(len, pieces) } else { pieces };
+                self.conns[k as usize].as_mut().expect("it asked").put_back(len, pieces);
+                false
+            }
             Err(Stop::NoMemory) => {
                 let conn = self.conns[k as usize].as_mut().expect("it asked");
                 conn.put_back(len, pieces);
@@ -282,7 +293,7 @@ impl<I: Io> Shard<I> {
         conn.slots.push_back(slot);
     }
 
-    /// Tries again what waited: for memory, or for this turn.
+    /// Tries again what waited: for memory, for the checker, or for this turn.
     pub(super) fn resume_waiting(&mut self) {
         while let Some(append) = self.stalled.pop_front() {
             if let Err(append) = self.try_remote_append(append) {
@@ -299,6 +310,7 @@ impl<I: Io> Shard<I> {
                 break;
             }
         }
+        self.move_heavy();
         self.intake.cold_bytes = 0;
         let mut later = std::mem::take(&mut self.intake.later);
         for k in later.drain(..) {

@@ -9,6 +9,7 @@ pub mod control;
 pub mod door;
 pub mod fetch;
 pub mod groups;
+pub mod heavy;
 pub mod intake;
 pub mod notices;
 pub mod produce;
@@ -41,6 +42,8 @@ const SEND_BYTES: usize = 4 << 20;
 const OUT_BLOCK: usize = 64 << 10;
 /// Parts of a request whose lists are kept to be used again.
 const SPARE_PARTS: usize = 4096;
+/// Memory that the rewriting of one batch leaves in a scratch, at most.
+pub(crate) const SCRATCH_KEEP: usize = 4 << 20;
 /// Mail taken from one core in one turn.
 const MAIL_PER_TURN: usize = 1024;
 /// Completions taken in one turn.
@@ -48,12 +51,12 @@ const DONE_MAX: usize = 4096;
 /// How often connections are looked at for idleness, and memory and disks for their levels, ms.
 const HOUSEKEEPING_MS: u64 = 1000;
 
-/// How the cores of a node reach each other.
+/// How the cores of a node reach each other, and the checker, which is one more after the last core.
 pub struct Post {
     /// By core; the own entry is unused.
     pub to: Vec<Sender<Mail>>,
     pub from: Vec<Receiver<Mail>>,
-    /// Which cores sleep.
+    /// Which of them sleep.
     pub parked: Arc<[Parked]>,
     /// What did not fit in a queue, by core.
     pub overflow: Vec<VecDeque<Mail>>,
@@ -79,7 +82,7 @@ impl Post {
     }
 
     /// Moves what did not fit, and wakes the cores that sleep on new mail.
-    fn flush(&mut self, io: &mut impl Io) {
+    pub(crate) fn flush(&mut self, mut wake: impl FnMut(CoreId)) {
         for k in 0..self.to.len() {
             while let Some(mail) = self.overflow[k].pop_front() {
                 if let Err(mail) = self.to[k].push(mail) {
@@ -89,12 +92,12 @@ impl Post {
                 }
             }
             if std::mem::take(&mut self.wake[k]) && self.parked[k].must_wake() {
-                io.wake(CoreId(k as u16));
+                wake(CoreId(k as u16));
             }
         }
     }
 
-    fn waiting(&mut self) -> bool {
+    pub(crate) fn waiting(&mut self) -> bool {
         self.from.iter_mut().any(|r| !r.is_empty()) || self.overflow.iter().any(|o| !o.is_empty())
     }
 }
@@ -150,6 +153,7 @@ pub struct Shard<I: Io> {
     unsent: Vec<u32>,
     intake: intake::Intake,
     notices: notices::Notices,
+    heavy: heavy::Line,
     /// Appends from other cores that wait for memory, in order.
     stalled: VecDeque<crate::mail::Append>,
     due: BinaryHeap<Reverse<(MonoMs, Due)>>,
@@ -208,6 +212,7 @@ impl<I: Io> Shard<I> {
             unsent: Vec::new(),
             intake,
             notices: notices::Notices::default(),
+            heavy: heavy::Line::default(),
             stalled: VecDeque::new(),
             due: BinaryHeap::new(),
             sessions: Sessions::default(),
@@ -270,7 +275,7 @@ impl<I: Io> Shard<I> {
         self.answer();
         // Requests that began when earlier answers left are committed with this turn.
         self.store.commit(&mut self.io);
-        self.post.flush(&mut self.io);
+        self.post.flush(|core| self.io.wake(core));
         self.stopping |= self.setup.stop.load(Ordering::Acquire);
         if self.setup.ready.is_some()
             && self.store.is_settled_in()
@@ -290,7 +295,7 @@ impl<I: Io> Shard<I> {
         if !self.intake.later.is_empty() || !self.dirty.is_empty() || !told {
             return Wait::No;
         }
-        let short = !self.starved.is_empty() || !self.stalled.is_empty() || !self.unsent.is_empty();
+        let short = !self.starved.is_empty() || !self.stalled.is_empty() || !self.unsent.is_empty() || self.heavy.stuck();
         if self.stopping || short || self.intake.waits() {
             return Wait::Micros(1000);
         }
@@ -372,6 +377,8 @@ impl<I: Io> Shard<I> {
                 self.store.give_spans(pieces);
                 self.on_appended(reply.slot, reply.part, &outcome);
             }
+            Mail::Check(check) => panic!("a core was asked to check a batch of {:?}", check.reply),
+            Mail::Checked(checked) => self.on_checked(*checked),
             Mail::Read(read) => self.on_remote_read(read),
             Mail::ReadAnswer { reply, answer } => self.on_read_answer(reply.slot, reply.part, answer),
             Mail::Ring { reply } => self.on_ring(reply.slot),
@@ -638,6 +645,7 @@ impl<I: Io> Shard<I> {
         let conn = self.conns[k as usize].take().expect("it is known");
         self.in_flight -= conn.in_flight;
         self.intake.forget(k, &conn);
+        self.heavy.forget(k, &conn);
         self.free_conns.push(k);
         let (core, ip) = (self.setup.core, conn.peer.ip());
         if core.0 == 0 {
@@ -689,6 +697,8 @@ enum Stop {
     Refused(ringlog_net::refusal::Refusal),
     Close(&'static str),
     NoMemory,
+    /// A batch of it is for the checker, and what is begun of it is kept.
+    Heavy(heavy::Went),
 }
 
 impl From<ringlog_net::refusal::Refusal> for Stop {

@@ -4,23 +4,22 @@
 //! sequence and appends. Two stages: appended in the order of arrival at once, answered when the commit is written or
 //! flushed. acks=0 answers nothing and closes the connection on an error.
 
-use super::conn::{FEW_PIECES, Work, slices};
-use super::route::TopicIdx;
-use super::{Shard, Stop};
+use super::conn::{FEW_PIECES, Slot, Work, slices};
+use super::heavy::{Heavy, Went};
+use super::route::{PartitionRoute, TopicIdx, TopicRoute};
+use super::{SCRATCH_KEEP, Shard, Stop};
 use crate::io::Io;
 use crate::io::memory::Span;
-use crate::mail::{Append, AppendDetail, Appended, Mail, SlotAddr};
+use crate::mail::{Append, AppendDetail, Appended, CheckOutcome, Mail, SlotAddr};
 use crate::store::{AckTo, NotAppended};
 use ringlog_engine::ErrorCode;
-use ringlog_engine::batch::{BatchHeader, Verdict, validate};
+use ringlog_engine::batch::{BatchHeader, BatchRefusal, Rules, Validated, Verdict, validate_within};
+use ringlog_engine::limits::UNPACKED_ON_SHARD_BYTES;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::PartitionKey;
 use ringlog_net::frame::RequestHeader;
 use ringlog_net::produce::{ProduceAnswer, ProducePartition, ProducePartitionAnswer, ProduceRequest};
 use ringlog_net::wire::{TopicName, TopicRef, text};
-
-/// Memory that a rewriting of one batch leaves in the scratch, at most.
-const SCRATCH_KEEP: usize = 4 << 20;
 
 /// What is known of a partition's append when its answer is written.
 enum Begun {
@@ -28,6 +27,19 @@ enum Begun {
     Waits(Appended),
     /// Done or refused.
     Now(Appended),
+    /// Its batch is for the checker: the request stops here.
+    Heavy(PartitionKey, Went),
+}
+
+/// A produce request as far as it is begun.
+struct Course {
+    slot: Slot,
+    answer: ProduceAnswer,
+    /// Appends that are not settled.
+    left: u32,
+    failed: bool,
+    /// The partition it goes on with, if it stopped at a heavy batch, and what the checker found if it did look.
+    from: Option<(u32, PartitionKey, Option<CheckOutcome>)>,
 }
 
 impl<I: Io> Shard<I> {
@@ -50,33 +62,14 @@ impl<I: Io> Shard<I> {
         if !self.store.has_room(len) {
             return Err(Stop::NoMemory);
         }
-        let conn = self.conns[k as usize].as_ref().expect("it asked");
-        let addr = conn.addr(k, conn.next_request());
-        let mut slot = self.new_slot(len);
-        slot.silent = request.acks == 0;
-        let mut answer =
-            ProduceAnswer::begin(&mut slot.out, header.version, header.correlation_id, request.topic_count());
-        let whole = self.refuse_whole(&request);
-        let (mut part, mut left, mut failed) = (0, 0, false);
-        for topic in request.topics() {
-            let mut name_space = [0; 256];
-            let (route, name) = self.resolve(&topic.topic, &mut name_space);
-            answer.topic(&mut slot.out, name, topic.partition_count());
-            for partition in topic.partitions() {
-                let begun = match whole {
-                    Some(error) => Begun::Now(Appended::refused(error)),
-                    None => self.begin_append(route, &request, &partition, addr, part, pieces),
-                };
-                let (outcome, waits) = match &begun {
-                    Begun::Waits(outcome) => (outcome, true),
-                    Begun::Now(outcome) => (outcome, false),
-                };
-                let patch = write_partition(&mut answer, &mut slot.out, partition.index, outcome);
-                slot.patches.push(patch);
-                left += u32::from(waits && request.acks != 0);
-                failed |= outcome.error != ErrorCode::None;
-                part += 1;
-            }
+        let mut course = self.take_course(k, header, &request);
+        course.slot.silent = request.acks == 0;
+        course.slot.bytes = len;
+        let stopped = self.begin_partitions(k, &request, &mut course, pieces);
+        let Course { mut slot, answer, left, failed, .. } = course;
+        if let Err((part, key, went)) = stopped {
+            self.hold(k, slot, left, Heavy { part, key, answer, failed, outcome: None });
+            return Err(Stop::Heavy(went));
         }
         answer.finish(&mut slot.out, 0);
         if request.acks == 0 && failed {
@@ -88,6 +81,69 @@ impl<I: Io> Shard<I> {
             self.mark(k);
         }
         self.scratch.shrink(SCRATCH_KEEP);
+        Ok(())
+    }
+
+    /// A new request's, or that of the one that stopped.
+    fn take_course(&mut self, k: u32, header: &RequestHeader<'_>, request: &ProduceRequest<'_>) -> Course {
+        let conn = self.conns[k as usize].as_mut().expect("it asked");
+        if let Some(heavy) = conn.heavy.take() {
+            let slot = conn.slots.pop_back().expect("it was held");
+            let Heavy { part, key, answer, failed, outcome } = *heavy;
+            let Work::Produce { left } = slot.work else { panic!("{:?} was held", slot.work) };
+            return Course { slot, answer, left: left - 1, failed, from: Some((part, key, outcome)) };
+        }
+        let mut slot = self.new_slot(0);
+        let (version, id) = (header.version, header.correlation_id);
+        let answer = ProduceAnswer::begin(&mut slot.out, version, id, request.topic_count());
+        Course { slot, answer, left: 0, failed: false, from: None }
+    }
+
+    /// Begins the appends that are not begun, and writes what is known of them. `Err`: it stops at a heavy batch.
+    fn begin_partitions(
+        &mut self,
+        k: u32,
+        request: &ProduceRequest<'_>,
+        course: &mut Course,
+        pieces: &[Span],
+    ) -> Result<(), (u32, PartitionKey, Went)> {
+        let conn = self.conns[k as usize].as_ref().expect("it asked");
+        let addr = conn.addr(k, conn.next_request());
+        let whole = self.refuse_whole(request);
+        let Course { slot, answer, left, failed, from } = course;
+        let (mut part, resumed) = (0, from.is_some());
+        let (first, mut checked) = from.take().map_or((0, None), |(part, key, outcome)| (part, Some((key, outcome))));
+        for topic in request.topics() {
+            let mut name_space = [0; 256];
+            let (route, name) = self.resolve(&topic.topic, &mut name_space);
+            // The topic it stopped in is in the answer already.
+            if part > first || !resumed {
+                answer.topic(&mut slot.out, name, topic.partition_count());
+            }
+            for partition in topic.partitions() {
+                if part < first {
+                    part += 1;
+                    continue;
+                }
+                let begun = match whole {
+                    Some(error) => Begun::Now(Appended::refused(error)),
+                    None => {
+                        let place = Place { topic: route, addr, part, len: slot.bytes, pieces };
+                        self.begin_append(place, request, &partition, checked.take())
+                    }
+                };
+                let (outcome, waits) = match &begun {
+                    Begun::Waits(outcome) => (outcome, true),
+                    Begun::Now(outcome) => (outcome, false),
+                    Begun::Heavy(key, went) => return Err((part, *key, *went)),
+                };
+                let patch = write_partition(answer, &mut slot.out, partition.index, outcome);
+                slot.patches.push(patch);
+                *left += u32::from(waits && request.acks != 0);
+                *failed |= outcome.error != ErrorCode::None;
+                part += 1;
+            }
+        }
         Ok(())
     }
 
@@ -115,46 +171,91 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    fn begin_append(
-        &mut self,
+    /// The partition to append to, or why not.
+    fn partition(
+        &self,
         topic: Option<TopicIdx>,
         request: &ProduceRequest<'_>,
-        partition: &ProducePartition<'_>,
-        addr: SlotAddr,
-        part: u32,
-        pieces: &[Span],
-    ) -> Begun {
+        index: i32,
+    ) -> Result<(&TopicRoute, PartitionKey, &PartitionRoute), ErrorCode> {
         let by_id = request.version >= 13;
-        let Some(topic) = topic.map(|t| self.routes.topic(t)) else {
-            let error = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-            return Begun::Now(Appended::refused(error));
-        };
-        let Some((key, route)) = topic.partition(partition.index) else {
-            return Begun::Now(Appended::refused(ErrorCode::UnknownTopicOrPartition));
-        };
+        let unknown = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+        let topic = topic.map(|t| self.routes.topic(t)).ok_or(unknown)?;
+        let (key, route) = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         if topic.internal {
-            return Begun::Now(Appended::refused(ErrorCode::InvalidTopicException));
+            return Err(ErrorCode::InvalidTopicException);
         }
         if request.acks == -1 && topic.config.min_insync_replicas > 1 {
-            return Begun::Now(Appended::refused(ErrorCode::NotEnoughReplicas));
+            return Err(ErrorCode::NotEnoughReplicas);
         }
+        Ok((topic, key, route))
+    }
+
+    /// Checks a batch, unless the checker did. `checked`: the request stopped at it, and what was found if it was looked at.
+    fn check(
+        &mut self,
+        place: &Place<'_>,
+        key: PartitionKey,
+        batch: Rope<'_>,
+        rules: Rules,
+        checked: Option<Option<CheckOutcome>>,
+    ) -> Result<(Validated, Option<Vec<u8>>), Begun> {
+        let refused = |refusal| Begun::Now(refused_for(refusal));
+        let Place { addr, part, len, pieces, .. } = *place;
+        match checked {
+            Some(Some(outcome)) => outcome.map_err(refused),
+            // Its turn in the line has come.
+            Some(None) => {
+                let batch = select(pieces, batch, self.store.take_spans());
+                self.hand_over(addr, part, rules, batch);
+                Err(Begun::Heavy(key, Went::ToChecker))
+            }
+            None => {
+                let validated = validate_within(batch, &rules, &mut self.scratch, UNPACKED_ON_SHARD_BYTES);
+                if let Some(validated) = validated.map_err(refused)? {
+                    return Ok((validated, None));
+                }
+                let batch = select(pieces, batch, self.store.take_spans());
+                Err(match self.on_heavy(addr, part, rules, len, batch) {
+                    Went::Refused => Begun::Now(Appended::refused(ErrorCode::RequestTimedOut)),
+                    went => Begun::Heavy(key, went),
+                })
+            }
+        }
+    }
+
+    fn begin_append(
+        &mut self,
+        place: Place<'_>,
+        request: &ProduceRequest<'_>,
+        partition: &ProducePartition<'_>,
+        checked: Option<(PartitionKey, Option<CheckOutcome>)>,
+    ) -> Begun {
+        let (addr, part) = (place.addr, place.part);
+        let (topic, key, route) = match self.partition(place.topic, request, partition.index) {
+            Ok(found) => found,
+            Err(error) => return Begun::Now(Appended::refused(error)),
+        };
         let (owner, local) = (route.owner, route.part);
         let batch = partition.records.unwrap_or(Rope::of(&[]));
         let limit = self.config.limits.batch_decompressed_bytes as usize;
         let rules = topic.rules(self.now.wall, request.version, limit);
-        let validated = match validate(batch, &rules, &mut self.scratch) {
-            Ok(validated) => validated,
-            Err(refusal) => {
-                let records = refusal.record_errors.iter().map(|e| (e.index, e.problem.to_string())).collect();
-                let detail = AppendDetail { message: refusal.message.to_string(), records };
-                return Begun::Now(Appended { detail: Some(Box::new(detail)), ..Appended::refused(refusal.code) });
-            }
+        // Made anew under its old name: not where the batch was sent.
+        if checked.as_ref().is_some_and(|(sent_to, _)| *sent_to != key) {
+            return Begun::Now(Appended::refused(ErrorCode::UnknownTopicOrPartition));
+        }
+        let (validated, rewritten) = match self.check(&place, key, batch, rules, checked.map(|(_, outcome)| outcome)) {
+            Ok(found) => found,
+            Err(begun) => return begun,
         };
         if validated.header.is_transactional() {
             return Begun::Now(Appended::refused(ErrorCode::InvalidTxnState));
         }
         let log_append_time = validated.log_append_time();
-        let body = validated.body(batch, &self.scratch);
+        let body = match &rewritten {
+            Some(bytes) => Rope::of(bytes),
+            None => validated.body(batch, &self.scratch),
+        };
         if owner == self.setup.core {
             let Some(local) = local else {
                 return Begun::Now(Appended::refused(ErrorCode::UnknownTopicOrPartition));
@@ -166,17 +267,17 @@ impl<I: Io> Shard<I> {
                 Err((NotAppended::Later, _)) => Begun::Now(Appended::refused(ErrorCode::RequestTimedOut)),
             };
         }
-        let own_bytes = validated.verdict == Verdict::Rewritten;
-        let mut sent = self.store.take_spans();
-        if own_bytes {
+        let sent = if validated.verdict == Verdict::Rewritten {
             let Some(mut block) = self.store.pool.take(body.len()) else {
                 return Begun::Now(Appended::refused(ErrorCode::RequestTimedOut));
             };
             body.slices().for_each(|piece| block.append(piece));
+            let mut sent = self.store.take_spans();
             sent.push(block.span(0, body.len()));
+            sent
         } else {
-            select(pieces, body, &mut sent);
-        }
+            select(place.pieces, body, self.store.take_spans())
+        };
         let reply = self.reply_to(addr, part);
         let append = Append { reply, key, acks: request.acks, header: validated.header, pieces: sent };
         self.post.send(owner, Mail::Append(append));
@@ -249,8 +350,24 @@ impl<I: Io> Shard<I> {
     }
 }
 
-/// The spans of a frame that hold a part of it, by where the part's bytes lie.
-fn select(pieces: &[Span], part: Rope<'_>, out: &mut Vec<Span>) {
+/// Where a batch is to go, and where it lies.
+struct Place<'a> {
+    topic: Option<TopicIdx>,
+    addr: SlotAddr,
+    part: u32,
+    /// The request's bytes, and where they are.
+    len: usize,
+    pieces: &'a [Span],
+}
+
+fn refused_for(refusal: BatchRefusal) -> Appended {
+    let records = refusal.record_errors.iter().map(|e| (e.index, e.problem.to_string())).collect();
+    let detail = AppendDetail { message: refusal.message.to_string(), records };
+    Appended { detail: Some(Box::new(detail)), ..Appended::refused(refusal.code) }
+}
+
+/// The spans of a frame that hold a part of it, by where the part's bytes lie, in a vector used again.
+fn select(pieces: &[Span], part: Rope<'_>, mut out: Vec<Span>) -> Vec<Span> {
     let mut at = 0;
     for slice in part.slices() {
         let span = loop {
@@ -263,6 +380,7 @@ fn select(pieces: &[Span], part: Rope<'_>, out: &mut Vec<Span>) {
         let from = slice.as_ptr().addr() - span.bytes().as_ptr().addr();
         out.push(span.slice(from, slice.len()));
     }
+    out
 }
 
 fn write_partition(

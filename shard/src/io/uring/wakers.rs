@@ -1,11 +1,12 @@
-//! How cores (and threads that are no cores, such as a signal handler's) make a core's `poll` return.
+//! How cores (and threads that are no cores, such as a signal handler's) make a core's `poll` return, and the checker's sleep end.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// For each core, its ring's descriptor once it runs, and a bell (eventfd) that always works. Shared by all threads.
+/// For each core, its ring's descriptor once it runs, and a bell (eventfd) that always works; for a thread without a ring, the
+/// bell alone. Shared by all threads.
 #[derive(Debug)]
 pub struct Wakers {
     /// -1 while a core has no ring.
@@ -23,6 +24,12 @@ impl Wakers {
     pub fn ring_bell(&self, core: usize) {
         // It fails only when interrupted before anything was written.
         while nix::unistd::write(&self.bells[core], &1u64.to_ne_bytes()) == Err(nix::errno::Errno::EINTR) {}
+    }
+
+    /// Sleeps until the bell was rung since the last time: for a thread without a ring.
+    pub fn wait(&self, sleeper: usize) {
+        // It fails only when interrupted: then the sleeper looks around for nothing.
+        let _ = nix::unistd::read(&self.bells[sleeper], &mut [0; 8]);
     }
 
     pub(super) fn set_ring(&self, core: usize, fd: RawFd) {
