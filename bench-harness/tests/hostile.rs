@@ -120,6 +120,33 @@ fn one_byte_at_a_time() {
     serves(&mut broker, "after-bytewise");
 }
 
+/// Peers that announce a mebibyte and then send a byte now and then: each holds what it sent, and nobody else.
+#[test]
+fn drip_feed() {
+    let mut broker = Broker::start("drip", &["ringlog.cores=0"]);
+    serves(&mut broker, "before");
+    let before = broker.usage().peak_rss;
+    let head = [&(1u32 << 20).to_be_bytes()[..], &[0, 0, 0, 7, 0, 0, 0, 1, 0xff, 0xff]].concat();
+    let mut peers: Vec<TcpStream> = (0..200)
+        .map(|_| {
+            let mut peer = TcpStream::connect(broker.addr()).expect("a connection");
+            peer.set_nodelay(true).expect("no delay");
+            peer.write_all(&head).expect("written");
+            peer
+        })
+        .collect();
+    for round in 0..20 {
+        for peer in &mut peers {
+            peer.write_all(&[0]).expect("written");
+        }
+        serves(&mut broker, &format!("beside-{round}"));
+    }
+    let grown = broker.usage().peak_rss - before;
+    assert!(grown < 32 * MIB, "{} MiB for 200 peers that sent 35 bytes each", grown / MIB);
+    drop(peers);
+    serves(&mut broker, "after-the-drips");
+}
+
 /// A peer that asks and asks and never reads: it is slowed down, not stored. What it may cost is bounded, and others are served.
 #[test]
 fn never_reads() {

@@ -12,6 +12,7 @@ use crate::core::groups::{Coordinators, group_config};
 use crate::core::route::Routes;
 use crate::core::{Post, Setup, Shard};
 use crate::io::queue::{Parked, channel};
+use crate::io::thread::stand_back;
 use crate::io::uring::{Uring, UringConfig, Wakers};
 use crate::io::{FileId, Io, ListenOptions, memory::BlockPool};
 use crate::mail::Mail;
@@ -414,6 +415,7 @@ impl Node {
     fn start_checker(&self, post: Post) -> Result<(), Vec<String>> {
         let (wakers, me) = (self.wakers.clone(), self.cpus.len());
         let thread = std::thread::Builder::new().name("checker".into()).spawn(move || {
+            stand_back();
             Checker::new(post).run(|core| wakers.ring_bell(usize::from(core.0)), || wakers.wait(me));
         });
         thread.map(drop).map_err(|e| vec![format!("starting a thread: {e}")])

@@ -1,7 +1,7 @@
 //! Batches from every side: as clients write them, cut in pieces, damaged, refused, rewritten, searched.
 
 use super::*;
-use crate::codec::{Decoder, Encoder, TargetCodec};
+use crate::codec::{Decoder, Encoder, TargetCodec, effort};
 use crate::error::ErrorCode;
 use crate::types::{OffsetAndTimestamp, WallMs};
 
@@ -424,6 +424,46 @@ fn a_heavy_batch_is_left_to_a_helper() {
     assert!(validate_within(Rope::of(&plain), &rules(), &mut scratch, 0).is_ok_and(|v| v.is_some()));
     fn movable<T: Send>(_: &T) {}
     movable(&(scratch, rules()));
+}
+
+/// What compressing takes decides whether it is done at once: the same batch, for topics of different codecs and levels.
+#[test]
+fn compressing_anew_is_weighed() {
+    const BUDGET: usize = 1 << 20;
+    let batch = |bytes: usize| {
+        let mut builder = BatchBuilder::new();
+        builder.append(NOW, None, Some(&vec![b'v'; bytes]), &[]);
+        let mut out = Vec::new();
+        builder.finish(0, -1, Codec::None, 0, &mut Encoder::default(), &mut out);
+        out
+    };
+    let levels = [
+        (Codec::Snappy, 0),
+        (Codec::Lz4, Codec::Lz4.default_level()),
+        (Codec::Lz4, 12),
+        (Codec::Gzip, 1),
+        (Codec::Gzip, Codec::Gzip.default_level()),
+        (Codec::Gzip, 9),
+        (Codec::Zstd, -5),
+        (Codec::Zstd, Codec::Zstd.default_level()),
+        (Codec::Zstd, 9),
+        (Codec::Zstd, 22),
+    ];
+    let mut scratch = Scratch::default();
+    for (codec, level) in levels {
+        let rules = Rules { compression: TargetCodec::Fixed { codec, level }, ..rules() };
+        let most = BUDGET / effort(codec, level);
+        let mut done = |bytes| {
+            let batch = batch(bytes);
+            let done = validate_within(Rope::of(&batch), &rules, &mut scratch, BUDGET).expect("valid");
+            done.map(|validated| (validated.verdict, scratch.take_body().len()))
+        };
+        let (verdict, len) = done(most - 64).unwrap_or_else(|| panic!("{codec} {level}: {most} bytes are little work"));
+        assert!(verdict == Verdict::Rewritten && len > 0);
+        assert_eq!(done(most), None, "{codec} {level}: with its record's lengths it is over");
+    }
+    let stored = Rules { compression: TargetCodec::fixed(Codec::None), ..rules() };
+    assert!(validate_within(Rope::of(&batch(BUDGET / 2)), &stored, &mut scratch, 0).is_ok_and(|v| v.is_some()));
 }
 
 /// Damage under a right checksum: whatever passes can be read back, in full and in order.

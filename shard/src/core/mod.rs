@@ -295,7 +295,8 @@ impl<I: Io> Shard<I> {
         if !self.intake.later.is_empty() || !self.dirty.is_empty() || !told {
             return Wait::No;
         }
-        let short = !self.starved.is_empty() || !self.stalled.is_empty() || !self.unsent.is_empty() || self.heavy.stuck();
+        let short =
+            !self.starved.is_empty() || !self.stalled.is_empty() || !self.unsent.is_empty() || self.heavy.stuck();
         if self.stopping || short || self.intake.waits() {
             return Wait::Micros(1000);
         }

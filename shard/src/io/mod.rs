@@ -6,6 +6,7 @@
 
 pub mod memory;
 pub mod queue;
+pub mod thread;
 pub mod uring;
 
 use memory::Span;
