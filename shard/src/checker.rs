@@ -58,7 +58,7 @@ impl Checker {
             (validated, body)
         });
         self.scratch.shrink(SCRATCH_KEEP);
-        outcome
+        Box::new(outcome)
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
         let next = |post: &mut Post| match post.from[2].pop() {
             Some(Mail::Checked(checked)) => {
                 assert_eq!((checked.reply.part, checked.pieces.len()), (2, 2));
-                checked.outcome
+                *checked.outcome
             }
             other => panic!("{other:?} is no answer"),
         };

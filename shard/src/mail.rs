@@ -81,8 +81,8 @@ pub struct Checked {
     pub pieces: Vec<Span>,
 }
 
-/// Whether a batch may be appended, and its body if that was rewritten.
-pub type CheckOutcome = Result<(Validated, Option<Vec<u8>>), BatchRefusal>;
+/// Whether a batch may be appended, and its body if that was rewritten. Boxed: it is rare, and is passed on where batches are many.
+pub type CheckOutcome = Box<Result<(Validated, Option<Vec<u8>>), BatchRefusal>>;
 
 /// A fetch's question to the owner of a partition.
 #[derive(Clone, Copy, Debug)]

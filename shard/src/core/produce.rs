@@ -192,6 +192,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Checks a batch, unless the checker did. `checked`: the request stopped at it, and what was found if it was looked at.
+    #[inline]
     fn check(
         &mut self,
         place: &Place<'_>,
@@ -203,7 +204,7 @@ impl<I: Io> Shard<I> {
         let refused = |refusal| Begun::Now(refused_for(refusal));
         let Place { addr, part, len, pieces, .. } = *place;
         match checked {
-            Some(Some(outcome)) => outcome.map_err(refused),
+            Some(Some(outcome)) => (*outcome).map_err(refused),
             // Its turn in the line has come.
             Some(None) => {
                 let batch = select(pieces, batch, self.store.take_spans());
