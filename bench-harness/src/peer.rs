@@ -60,6 +60,23 @@ impl Body {
         body
     }
 
+    /// The length of something compact (KIP-482): one more, as an unsigned varint.
+    pub fn compact(mut self, len: usize) -> Self {
+        let mut left = len + 1;
+        while left >= 0x80 {
+            self.0.push((left as u8 & 0x7f) | 0x80);
+            left >>= 7;
+        }
+        self.0.push(left as u8);
+        self
+    }
+
+    /// As they are.
+    pub fn raw(mut self, v: &[u8]) -> Self {
+        self.0.extend(v);
+        self
+    }
+
     /// One topic with one partition, as most requests have it.
     pub fn place(self, topic: &str, partition: i32) -> Self {
         self.i32(1).text(topic).i32(1).i32(partition)
@@ -121,15 +138,24 @@ impl<'a> Answer<'a> {
 
     /// A zigzag varint of at most ten bytes.
     pub fn varint(&mut self) -> io::Result<i64> {
+        self.unsigned().map(|value| (value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    fn unsigned(&mut self) -> io::Result<u64> {
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
             let byte = self.take(1)?[0];
             value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
             if byte & 0x80 == 0 {
-                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
+                return Ok(value);
             }
         }
         Err(nonsense("a varint without an end"))
+    }
+
+    /// The length of something compact; null counts as empty.
+    pub fn compact(&mut self) -> io::Result<usize> {
+        Ok(usize::try_from(self.unsigned()?).unwrap_or(usize::MAX).saturating_sub(1))
     }
 
     /// Skips to the one partition of an answer that has one topic and one partition.
@@ -322,10 +348,15 @@ impl Peer {
 
     /// As [`Peer::call`], in a flexible version: the body lays out its own compact lengths and tags.
     pub fn call_flexible(&mut self, api: i16, version: i16, body: Body) -> io::Result<Vec<u8>> {
-        let header = Body::default().i16(api).i16(version).i32(self.sent + 1).text("trial").i8(0);
-        self.send_frame(header, body)?;
+        self.send_flexible(api, version, body)?;
         // The header's tags, of which there are none.
         self.receive().map(|mut answer| answer.split_off(1))
+    }
+
+    /// As [`Peer::send`], in a flexible version. The answer begins with its header's tags.
+    pub fn send_flexible(&mut self, api: i16, version: i16, body: Body) -> io::Result<()> {
+        let header = Body::default().i16(api).i16(version).i32(self.sent + 1).text("trial").i8(0);
+        self.send_frame(header, body)
     }
 
     /// How long to wait for answers from now on.
