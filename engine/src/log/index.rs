@@ -25,6 +25,10 @@ const MAGIC: u32 = u32::from_le_bytes(*b"RLIX");
 const VERSION: u16 = 1;
 const HEADER_LEN: usize = 64;
 const ENTRY_LEN: usize = 16;
+/// Room of an index that was empty, and what is added when that is used up; in entries. With an entry for each 4 KiB they are enough
+/// for 256 KiB and for 64 MiB of a segment.
+const FIRST_ROOM: usize = 64;
+const ROOM: usize = 16 << 10;
 
 /// "The batch at `position` starts at `base + relative_offset`; everything before it is no younger than `max_timestamp`."
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +68,7 @@ impl SegmentIndex {
         interval: u32,
     ) {
         if self.entries.is_empty() || self.since_entry >= interval {
+            self.make_room();
             self.entries.push(IndexEntry { relative_offset, position, max_timestamp: self.max_timestamp });
             self.since_entry = 0;
         }
@@ -72,6 +77,20 @@ impl SegmentIndex {
             self.max_timestamp = timestamp;
             self.max_timestamp_offset = offset;
         }
+    }
+
+    /// Grows rarely: little for a segment that stays small, then for much of a large one at once (memory that is not
+    /// touched costs nothing), then by doubling.
+    fn make_room(&mut self) {
+        let (len, room) = (self.entries.len(), self.entries.capacity());
+        if len == room {
+            self.entries.reserve_exact(if len == 0 { FIRST_ROOM } else { len.max(ROOM) });
+        }
+    }
+
+    /// Gives back the room that is left: nothing more comes.
+    pub fn seal(&mut self) {
+        self.entries.shrink_to_fit();
     }
 
     /// A position at or before the batch that holds the relative offset.

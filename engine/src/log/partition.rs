@@ -219,11 +219,7 @@ impl PartitionLog {
     pub fn append(&mut self, header: &BatchHeader, epoch: i32, now: WallMs, config: &LogConfig) -> Placement {
         let len = header.total_len() as u32;
         let base_offset = self.next_offset();
-        let sealed = self.must_roll(header, len, now, config).then(|| {
-            let sealed = self.active().base;
-            self.segments.push_back(Segment::new(base_offset, now));
-            sealed
-        });
+        let sealed = self.must_roll(header, len, now, config).then(|| self.open_segment(base_offset, now));
         if self.epochs.last().is_none_or(|(last, _)| *last < epoch) {
             self.epochs.push((epoch, base_offset));
         }
@@ -401,13 +397,24 @@ impl PartitionLog {
         }
     }
 
+    /// Opens the next segment and returns the base of the one that is sealed.
+    fn open_segment(&mut self, base: i64, now: WallMs) -> i64 {
+        let active = self.segments.back_mut().expect("a log has an active segment");
+        if let Some(index) = &mut active.index {
+            index.seal();
+        }
+        let sealed = active.base;
+        self.segments.push_back(Segment::new(base, now));
+        sealed
+    }
+
     /// Closes the active segment at its end and opens the next; used where the old one may still be written to by others.
     pub fn roll(&mut self, now: WallMs) -> Option<i64> {
         if self.active().len == 0 {
             return None;
         }
-        let (sealed, next) = (self.active().base, self.next_offset());
-        self.segments.push_back(Segment::new(next, now));
+        let next = self.next_offset();
+        let sealed = self.open_segment(next, now);
         if self.visible.0 == next {
             self.visible.1 = Place { segment: next, position: 0 };
         }
