@@ -31,7 +31,7 @@ const VERSION: u16 = 1;
 const FIXED_LEN: usize = 64;
 
 /// What a lap's first frame says of a partition.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PartitionState {
     pub destaged: u32,
     pub next_offset: i64,

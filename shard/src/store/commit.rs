@@ -302,28 +302,26 @@ impl Store {
             size += bytes;
             !whole
         });
-        let issued = self.write(io, dir, size, Plan { parts: &plan, closing: &closing, dropped });
+        let issued = self.write(io, dir, size, &Plan { parts: &plan, closing: &closing, dropped });
+        let Committer { open, flying, .. } = &mut self.dirs[dir as usize].committer;
         if !issued {
             // Those of the plan that were whole are in no commit now.
             parts.extend(closing.iter().map(|c| c.part));
             parts.sort_unstable();
             parts.dedup();
-            self.dirs[dir as usize].committer.open.parts.append(&mut parts);
-            self.release_alone(io, dir);
         } else if !parts.is_empty() {
             // Some partitions did not fit, or wait for their files: whoever waits for them waits on.
             parts.sort_unstable();
-            let Committer { open, flying, .. } = &mut self.dirs[dir as usize].committer;
             let last = flying.back_mut().expect("it was issued");
             let waits = |w: &mut Waiter| parts.binary_search(&w.part).is_ok();
             open.on_written.extend(last.on_written.extract_if(.., waits));
             open.on_durable.extend(last.on_durable.extract_if(.., waits));
-            open.parts.append(&mut parts);
-        } else {
-            // The list is empty, and kept to be used again.
-            self.dirs[dir as usize].committer.open.parts = parts;
         }
+        open.parts = parts;
         (self.plan, self.closing) = (plan, closing);
+        if !issued {
+            self.release_alone(io, dir);
+        }
     }
 
     /// What was planned does not fit into the lap, and the other file is free once it is said so: that always fits.
@@ -344,15 +342,22 @@ impl Store {
         (open.on_written, open.on_durable) = waiting;
     }
 
+    fn write(&mut self, io: &mut impl Io, dir: u8, size: usize, plan: &Plan<'_>) -> bool {
+        let mut states = std::mem::take(&mut self.states);
+        states.clear();
+        let issued = self.try_write(io, dir, size, plan, &mut states);
+        self.states = states;
+        issued
+    }
+
     /// Writes the planned frame. False if it must wait: for the other journal file, or for memory.
-    fn write(&mut self, io: &mut impl Io, dir: u8, mut size: usize, plan: Plan<'_>) -> bool {
+    fn try_write(&mut self, io: &mut impl Io, dir: u8, mut size: usize, plan: &Plan<'_>, states: &mut Vec<u8>) -> bool {
         let committer = &self.dirs[dir as usize].committer;
         if !committer.lap_start && !committer.has_room(size) && !self.start_lap(dir) {
             return false;
         }
-        let mut states = Vec::new();
         if self.dirs[dir as usize].committer.lap_start {
-            states = self.states(dir);
+            self.encode_states(dir, states);
             size += states.len();
             if !self.dirs[dir as usize].committer.has_room(size) {
                 self.latch(dir, "its journal is too small for its partitions: raise ringlog.journal.bytes".into());
@@ -361,7 +366,7 @@ impl Store {
         }
         let Some(mut block) = self.pool.take(size.next_multiple_of(BLOCK)) else { return false };
         let mut commit = self.dirs[dir as usize].committer.spare.pop().unwrap_or_default();
-        let len = self.write_frame(io, dir, &mut block, &plan, &states, &mut commit);
+        let len = self.write_frame(io, dir, &mut block, plan, states, &mut commit);
         self.issue(io, dir, block, len, commit);
         true
     }
@@ -429,18 +434,17 @@ impl Store {
     }
 
     /// The state of every partition of the directory, as records.
-    fn states(&self, dir: u8) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut state = Vec::new();
+    fn encode_states(&mut self, dir: u8, out: &mut Vec<u8>) {
+        let state = &mut self.state;
         for p in self.partitions.iter().flatten().filter(|p| p.dir == dir && p.has_history() && p.erase.is_none()) {
-            state.clear();
-            p.state().encode(&mut state);
-            let end = p.committed;
+            let (at, end) = (out.len(), p.committed);
+            out.extend([0; RECORD_HEADER_LEN]);
+            p.state(state);
+            state.encode(out);
             let record = Record::State { key: p.key, segment: end.segment, position: end.position, state: &[] };
-            out.extend(record.header(state.len()));
-            out.extend(&state);
+            let header = record.header(out.len() - at - RECORD_HEADER_LEN);
+            out[at..at + RECORD_HEADER_LEN].copy_from_slice(&header);
         }
-        out
     }
 
     fn write_frame(
@@ -461,7 +465,7 @@ impl Store {
         let (lap, sequence, covers) = (d.committer.lap, d.committer.sequence + 1, d.one_flush_covers);
         let mut writes = 0;
         for item in plan.parts {
-            let spans = self.spare_spans.pop().unwrap_or_default();
+            let spans = if item.direct_to.is_some() { self.take_spans() } else { Vec::new() };
             let p = self.partitions[item.part.0 as usize].as_mut().expect("a planned partition exists");
             let direct = p.write_range(&mut self.pool, item, lap, sequence, &mut frame, (covers, spans));
             commit.reached.push(Reached {
@@ -532,7 +536,7 @@ impl Store {
     fn issue(&mut self, io: &mut impl Io, dir: u8, mut block: BlockMut, len: usize, mut commit: Commit) {
         let padded = len.next_multiple_of(BLOCK);
         block.publish(padded);
-        let mut spans = self.spare_spans.pop().unwrap_or_default();
+        let mut spans = self.take_spans();
         spans.push(block.span(0, padded));
         let committer = &mut self.dirs[dir as usize].committer;
         committer.sequence += 1;
@@ -604,9 +608,11 @@ impl Store {
                     io.sync(purpose.token(), own);
                     commit.syncs_left += 1;
                 }
-                let (reached, waiters) = (std::mem::take(&mut commit.reached), std::mem::take(&mut commit.on_written));
-                self.on_written(&reached, waiters);
-                self.dirs[dir as usize].committer.flying[k].reached = reached;
+                let (reached, mut waiters) =
+                    (std::mem::take(&mut commit.reached), std::mem::take(&mut commit.on_written));
+                self.on_written(&reached, &mut waiters);
+                let commit = &mut self.dirs[dir as usize].committer.flying[k];
+                (commit.reached, commit.on_written) = (reached, waiters);
             }
             k += 1;
         }
@@ -630,14 +636,14 @@ impl Store {
 
 impl Store {
     /// All writes of a commit are done: whoever asked for no more is settled, relaxed topics become visible.
-    fn on_written(&mut self, reached: &[Reached], mut waiters: Vec<Waiter>) {
+    fn on_written(&mut self, reached: &[Reached], waiters: &mut Vec<Waiter>) {
         for r in reached {
             let Some(p) = self.partitions[r.part.0 as usize].as_mut().filter(|p| p.key == r.key) else { continue };
             if p.config.relaxed {
                 p.make_visible(r.next_offset, r.end, &mut self.rung);
             }
         }
-        self.settled.append(&mut waiters);
+        self.settled.append(waiters);
     }
 
     /// A commit is durable: what it holds may be read, its waiters are settled, its direct blocks count.
@@ -688,30 +694,25 @@ impl Partition {
     }
 
     /// What a lap's first frame says of this partition, as of the last commit built. Called before this one's ranges.
-    fn state(&self) -> PartitionState {
+    fn state(&self, into: &mut PartitionState) {
         let at = self.committed;
         let segment = self.log.segment(at.segment).expect("the committed segment exists");
         let index = segment.index.as_ref().expect("an unfinished segment has its index");
-        let mut producers = Vec::new();
-        self.log.producers.encode(&mut producers);
-        PartitionState {
-            destaged: self.file(at.segment).map_or(at.position, |f| f.durable),
-            next_offset: self.committed_offset,
-            log_start: self.log.log_start(),
-            damaged_from: self.log.damaged_from(),
-            created: segment.created,
-            first_timestamp: segment.first_timestamp,
-            max_timestamp: index.max_timestamp,
-            max_timestamp_offset: index.max_timestamp_offset,
-            epochs: self.log.epochs().to_vec(),
-            unfinished: self
-                .files
-                .iter()
-                .filter(|f| f.base < at.segment)
-                .filter_map(|f| Some((f.base, self.log.segment(f.base)?.len)))
-                .collect(),
-            producers,
-        }
+        into.destaged = self.file(at.segment).map_or(at.position, |f| f.durable);
+        into.next_offset = self.committed_offset;
+        into.log_start = self.log.log_start();
+        into.damaged_from = self.log.damaged_from();
+        into.created = segment.created;
+        into.first_timestamp = segment.first_timestamp;
+        into.max_timestamp = index.max_timestamp;
+        into.max_timestamp_offset = index.max_timestamp_offset;
+        into.epochs.clear();
+        into.epochs.extend_from_slice(self.log.epochs());
+        let unfinished = self.files.iter().filter(|f| f.base < at.segment);
+        into.unfinished.clear();
+        into.unfinished.extend(unfinished.filter_map(|f| Some((f.base, self.log.segment(f.base)?.len))));
+        into.producers.clear();
+        self.log.producers.encode(&mut into.producers);
     }
 
     pub(super) fn file(&self, segment: i64) -> Option<&SegmentFile> {

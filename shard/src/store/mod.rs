@@ -22,6 +22,7 @@ use read::ColdReads;
 use ringlog_engine::ErrorCode;
 use ringlog_engine::batch::{BatchHeader, HEADER_LEN, TimestampType, stamp};
 use ringlog_engine::log::partition::{LogConfig, PartitionLog, Place};
+use ringlog_engine::log::recover::PartitionState;
 use ringlog_engine::producer::Check;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{MonoMs, Now, PartitionKey, WallMs};
@@ -215,12 +216,15 @@ pub struct Store {
     /// Fetches to look at again.
     pub rung: Vec<Ring>,
     /// Empty vectors to use again.
-    pub spare_spans: Vec<Vec<Span>>,
+    spare_spans: Vec<Vec<Span>>,
     /// Round-robin hand of the eviction clock.
     clock: usize,
     /// Scratch of the commit being built.
     plan: Vec<commit::Part>,
     closing: Vec<commit::Closing>,
+    /// Scratch of a lap's first frame: the states it holds, and one of them.
+    states: Vec<u8>,
+    state: PartitionState,
     /// Background steps under way.
     steps: usize,
     /// Partitions that wait for room on disk or for a delay, and until when.
@@ -249,6 +253,8 @@ impl Store {
             clock: 0,
             plan: Vec::new(),
             closing: Vec::new(),
+            states: Vec::new(),
+            state: PartitionState::default(),
             steps: 0,
             waiting: Vec::new(),
             zeros: None,
@@ -623,12 +629,13 @@ impl Store {
     }
 
     pub fn take_spans(&mut self) -> Vec<Span> {
-        self.spare_spans.pop().unwrap_or_default()
+        self.spare_spans.pop().unwrap_or_else(|| Vec::with_capacity(SPANS_ROOM))
     }
 
+    /// Keeps a list to be used again. One that was never used has no room and is not worth it.
     pub fn give_spans(&mut self, mut spans: Vec<Span>) {
         spans.clear();
-        if self.spare_spans.len() < 4096 {
+        if spans.capacity() > 0 && self.spare_spans.len() < SPARE_SPANS_MAX {
             self.spare_spans.push(spans);
         }
     }
@@ -646,6 +653,10 @@ fn erase_list(dir: &std::path::Path, p: &Partition) -> Vec<CString> {
     }
     list
 }
+
+/// Lists of spans kept to be used again, and the room of a new one: most never need more.
+const SPARE_SPANS_MAX: usize = 4096;
+const SPANS_ROOM: usize = 32;
 
 /// Memory made free for a cold read that found none.
 const COLD_READ_BYTES: usize = 4 << 20;
