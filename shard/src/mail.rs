@@ -139,7 +139,11 @@ pub enum Mail {
     },
     Check(Box<Check>),
     Checked(Box<Checked>),
-    Read(Read),
+    Read {
+        read: Read,
+        /// An empty list, for the one that the answer brings: each core keeps as many as it had.
+        spans: Vec<Span>,
+    },
     ReadAnswer {
         reply: ReplyTo,
         answer: ReadAnswer,
@@ -148,7 +152,7 @@ pub enum Mail {
     Ring {
         reply: ReplyTo,
     },
-    /// Spans whose memory belongs to this core's pool or that carry a vector to be used again.
+    /// The list that an append with acks=0 came in goes home.
     Return {
         spans: Vec<Span>,
     },

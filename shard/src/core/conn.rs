@@ -105,6 +105,8 @@ pub struct Conn {
     pub counted: usize,
     /// The peer has sent its end: close when everything is answered.
     pub ended: bool,
+    /// When the loop next looks at its parked fetch: of several times the one that counts.
+    pub fetch_due: Option<MonoMs>,
     /// In the loop's list of connections with something to send or to go on with.
     pub dirty: bool,
     pub last_active: MonoMs,
@@ -142,6 +144,7 @@ impl Conn {
             unsent: false,
             counted: 0,
             ended: false,
+            fetch_due: None,
             dirty: false,
             last_active: now,
             in_flight: 0,

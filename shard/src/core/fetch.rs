@@ -4,9 +4,10 @@
 //! it has more, and is asked again. Records are never copied: the answer is a few bytes and spans of the owners' memory.
 
 use super::conn::Work;
-use super::sessions::{Forgotten, SessionPart, next_epoch};
+use super::sessions::{SessionPart, next_epoch};
 use super::{Due, Shard, Stop};
 use crate::io::Io;
+use crate::io::memory::Span;
 use crate::mail::{Mail, Read, ReadAnswer, ReplyTo, SlotAddr};
 use crate::store::read::ReadAt;
 use crate::store::{PartIdx, Ring};
@@ -15,7 +16,7 @@ use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{CoreId, MonoMs, PartitionKey, TopicId};
 use ringlog_net::fetch::{FetchAnswer, FetchHead, FetchPartitionAnswer, FetchRequest};
 use ringlog_net::frame::RequestHeader;
-use ringlog_net::wire::{TopicName, TopicRef, text};
+use ringlog_net::wire::TopicName;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -52,7 +53,6 @@ pub struct FetchSlot {
     min_bytes: u64,
     max_bytes: u64,
     deadline: MonoMs,
-    parked: bool,
     /// Owners asked that have not answered.
     pending: u32,
     /// Rung while owners were being asked: look again.
@@ -81,7 +81,7 @@ impl<I: Io> Shard<I> {
         fetch.min_bytes = request.min_bytes.max(0) as u64;
         fetch.max_bytes = u64::from(self.config.fetch_max_bytes).min(request.max_bytes.max(0) as u64);
         fetch.deadline = self.now.mono.after(request.max_wait_ms.max(0) as u64);
-        (fetch.parked, fetch.pending, fetch.rung, fetch.session_id, fetch.incremental) = (false, 0, false, 0, false);
+        (fetch.pending, fetch.rung, fetch.session_id, fetch.incremental) = (0, false, 0, false);
         fetch.parts.clear();
         let slot = self.new_slot(len);
         if let Err(error) = self.fetch_parts(&request, &mut fetch) {
@@ -138,9 +138,11 @@ impl<I: Io> Shard<I> {
         session.epoch = next_epoch(session.epoch);
         session.used = now;
         if request.topic_count() > 0 || request.forgotten_topics().next().is_some() {
-            let mut changed = Vec::new();
+            let mut changed = std::mem::take(&mut self.spare_changed);
             self.read_parts(request, |part| changed.push(part));
             self.update_session(request, &changed);
+            changed.clear();
+            self.spare_changed = changed;
         }
         let session = self.sessions.get_mut(request.session_id).expect("it was just there");
         fetch.session_id = request.session_id;
@@ -176,7 +178,7 @@ impl<I: Io> Shard<I> {
             let (name, id) = match (route, name) {
                 (Some(route), _) => (route.name.clone(), route.id),
                 (None, TopicName::Name(name)) => (name.into(), TopicId::ZERO),
-                (None, TopicName::Id(id)) => ("".into(), id),
+                (None, TopicName::Id(id)) => (self.no_name.clone(), id),
             };
             for p in topic.partitions() {
                 let found = route.and_then(|r| r.partition(p.index)).map(|(_, route)| *route);
@@ -206,17 +208,20 @@ impl<I: Io> Shard<I> {
 
     /// Adds, changes and forgets what an incremental request says.
     fn update_session(&mut self, request: &FetchRequest<'_>, changed: &[FetchPart]) {
-        let mut forgotten: Vec<Forgotten> = Vec::new();
+        let mut forgotten = std::mem::take(&mut self.spare_forgotten);
         for topic in request.forgotten_topics() {
             let mut space = [0; 256];
-            let (id, name): (Option<TopicId>, Arc<str>) = match &topic.topic {
-                TopicRef::Id(id) => (Some(*id), "".into()),
-                TopicRef::Name(name) => (None, text(*name, &mut space).unwrap_or("").into()),
+            let (id, name) = match self.resolve(&topic.topic, &mut space) {
+                (_, TopicName::Id(id)) => (Some(id), self.no_name.clone()),
+                (Some(known), _) => (None, self.routes.topic(known).name.clone()),
+                (None, TopicName::Name(name)) => (None, name.into()),
             };
             forgotten.extend(topic.partitions().map(|p| (id, name.clone(), p)));
         }
         let session = self.sessions.get_mut(request.session_id).expect("it was looked up");
         session.update(changed.iter().map(FetchPart::remembered), &forgotten);
+        forgotten.clear();
+        self.spare_forgotten = forgotten;
     }
 
     /// Asks every partition that has no answer with data, in the order of the request.
@@ -245,14 +250,12 @@ impl<I: Io> Shard<I> {
             if owner == self.setup.core {
                 let answer = self.read_local(part.local, &read, Ring::Local(addr));
                 bytes += u64::from(answer.bytes);
-                let part = &mut fetch.parts[k];
-                part.rings = answer.bytes == 0;
-                part.answer = Some(answer);
+                self.store_answer(&mut fetch.parts[k], answer);
             } else {
                 part.asked = true;
                 part.rings = false;
                 fetch.pending += 1;
-                self.post.send(owner, Mail::Read(read));
+                self.post.send(owner, Mail::Read { read, spans: self.store.take_spans() });
             }
         }
     }
@@ -284,8 +287,12 @@ impl<I: Io> Shard<I> {
     }
 
     /// A question of another core.
-    pub(super) fn on_remote_read(&mut self, read: Read) {
-        let answer = self.read_local(None, &read, Ring::Remote(read.reply));
+    pub(super) fn on_remote_read(&mut self, read: &Read, spans: Vec<Span>) {
+        self.store.give_spans(spans);
+        let mut answer = self.read_local(None, read, Ring::Remote(read.reply));
+        if answer.spans.capacity() == 0 {
+            answer.spans = self.store.take_spans();
+        }
         self.post.send(read.reply.core, Mail::ReadAnswer { reply: read.reply, answer });
     }
 
@@ -293,12 +300,17 @@ impl<I: Io> Shard<I> {
         let Some(mut fetch) = self.take_fetch(addr) else {
             return self.store.give_spans(answer.spans);
         };
-        let p = &mut fetch.parts[part as usize];
-        p.asked = false;
-        p.rings = answer.bytes == 0;
-        p.answer = Some(answer);
+        self.store_answer(&mut fetch.parts[part as usize], answer);
         fetch.pending -= 1;
         self.conclude(addr, fetch);
+    }
+
+    /// Puts an answer in place of an earlier one.
+    fn store_answer(&mut self, part: &mut FetchPart, answer: ReadAnswer) {
+        (part.asked, part.rings) = (false, answer.bytes == 0);
+        if let Some(earlier) = part.answer.replace(answer) {
+            self.store.give_spans(earlier.spans);
+        }
     }
 
     /// A partition of a parked fetch has more, or its disk read is done.
@@ -312,7 +324,16 @@ impl<I: Io> Shard<I> {
         self.conclude(addr, fetch);
     }
 
-    pub(super) fn on_fetch_deadline(&mut self, addr: SlotAddr) {
+    /// It is time to look at a connection's parked fetch, of which there is at most one.
+    pub(super) fn on_fetch_deadline(&mut self, k: u32, generation: u32, at: MonoMs) {
+        let Some(conn) = self.conns[k as usize].as_mut().filter(|c| c.generation == generation) else { return };
+        if conn.fetch_due != Some(at) {
+            return;
+        }
+        conn.fetch_due = None;
+        let parked = conn.slots.iter().position(|slot| matches!(slot.work, Work::Fetch(_)));
+        let Some(addr) = parked.map(|at| conn.addr(k, conn.first_request + at as u64)) else { return };
+        // Perhaps a later one than the one for which this time was set: it is parked again.
         if let Some(fetch) = self.take_fetch(addr) {
             self.conclude(addr, fetch);
         }
@@ -346,12 +367,21 @@ impl<I: Io> Shard<I> {
         if ready {
             return self.answer_fetch(addr, fetch);
         }
-        if !fetch.parked {
-            fetch.parked = true;
-            self.due.push(Reverse((fetch.deadline, Due::Fetch(addr))));
-        }
+        self.look_at(addr, fetch.deadline);
         let Some(slot) = self.conn_of(addr).and_then(|c| c.slot(addr.request)) else { return };
         slot.work = Work::Fetch(fetch);
+    }
+
+    /// Has a connection's parked fetch looked at when its deadline comes. Fetches that were answered before theirs leave no more behind
+    /// than one time of their connection.
+    fn look_at(&mut self, addr: SlotAddr, deadline: MonoMs) {
+        let now = self.now.mono;
+        let Some(conn) = self.conn_of(addr) else { return };
+        // After its deadline it waits for the owners it asked, and is answered when they have.
+        if deadline > now && conn.fetch_due.is_none_or(|due| due > deadline) {
+            conn.fetch_due = Some(deadline);
+            self.due.push(Reverse((deadline, Due::Fetch { conn: addr.conn, generation: addr.generation })));
+        }
     }
 
     fn answer_fetch(&mut self, addr: SlotAddr, mut fetch: Box<FetchSlot>) {
@@ -442,7 +472,7 @@ impl ReadAnswer {
     }
 }
 
-fn write_answer(fetch: &mut FetchSlot, out: &mut Vec<u8>, inserts: &mut Vec<(usize, Vec<crate::io::memory::Span>)>) {
+fn write_answer(fetch: &mut FetchSlot, out: &mut Vec<u8>, inserts: &mut Vec<(usize, Vec<Span>)>) {
     let incremental = fetch.incremental;
     let shown = |p: &FetchPart| !incremental || p.tells();
     let same = |a: &FetchPart, b: &FetchPart| a.key.topic == b.key.topic && a.name == b.name;
@@ -492,7 +522,7 @@ fn write_answer(fetch: &mut FetchSlot, out: &mut Vec<u8>, inserts: &mut Vec<(usi
 fn write_part(
     writer: &mut FetchAnswer,
     out: &mut Vec<u8>,
-    inserts: &mut Vec<(usize, Vec<crate::io::memory::Span>)>,
+    inserts: &mut Vec<(usize, Vec<Span>)>,
     part: &mut FetchPart,
 ) {
     let index = part.key.partition;

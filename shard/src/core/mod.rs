@@ -44,6 +44,10 @@ const OUT_BLOCK: usize = 64 << 10;
 const SPARE_PARTS: usize = 4096;
 /// Memory that the rewriting of one batch leaves in a scratch, at most.
 pub(crate) const SCRATCH_KEEP: usize = 4 << 20;
+/// Room of a new list of what is sent, in pieces: most answers never need more.
+const SEND_ROOM: usize = 128;
+/// Things due besides one for each connection: for these there is always room.
+const DUE_BESIDE: usize = 64;
 /// Mail taken from one core in one turn.
 const MAIL_PER_TURN: usize = 1024;
 /// Completions taken in one turn.
@@ -124,8 +128,11 @@ pub struct Setup {
 /// When something is due.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Due {
-    /// A parked fetch answers with what there is.
-    Fetch(SlotAddr),
+    /// A connection's parked fetch answers with what there is.
+    Fetch {
+        conn: u32,
+        generation: u32,
+    },
     Retention,
     Producers,
     Housekeeping,
@@ -147,6 +154,10 @@ pub struct Shard<I: Io> {
     /// `Io`'s connection to ours.
     by_io: std::collections::BTreeMap<crate::io::ConnId, u32>,
     dirty: Vec<u32>,
+    /// Those and the settled and rung ones of the store that are being gone through: empty between times.
+    answering: Vec<u32>,
+    settling: Vec<Waiter>,
+    ringing: Vec<Ring>,
     /// Connections whose next request waits for memory, in order.
     starved: VecDeque<u32>,
     /// Connections whose answers wait for memory to be sent from.
@@ -164,13 +175,19 @@ pub struct Shard<I: Io> {
     scratch: Scratch,
     out: Option<BlockMut>,
     done: Vec<Done>,
+    /// To be used again: lists of what is sent, and the parts of slots.
+    spare_sends: Vec<Vec<Span>>,
     spare_out: Vec<Vec<u8>>,
     spare_inserts: Vec<Vec<(usize, Vec<Span>)>>,
     spare_patches: Vec<Vec<ringlog_net::produce::ProducePatch>>,
     #[expect(clippy::vec_box, reason = "the boxes move into slots and back")]
     spare_fetch: Vec<Box<fetch::FetchSlot>>,
-    /// Empty, for moving partitions of a session.
+    /// Empty, for moving partitions of a session, and for what a request says of one.
     spare_parts: Vec<sessions::SessionPart>,
+    spare_changed: Vec<fetch::FetchPart>,
+    spare_forgotten: Vec<sessions::Forgotten>,
+    /// The name of a topic that is known by its id alone.
+    no_name: Arc<str>,
     door: Door,
     /// Bytes of requests begun and not answered.
     in_flight: usize,
@@ -208,6 +225,9 @@ impl<I: Io> Shard<I> {
             generation: 0,
             by_io: Default::default(),
             dirty: Vec::new(),
+            answering: Vec::new(),
+            settling: Vec::new(),
+            ringing: Vec::new(),
             starved: VecDeque::new(),
             unsent: Vec::new(),
             intake,
@@ -222,11 +242,15 @@ impl<I: Io> Shard<I> {
             scratch: Scratch::default(),
             out: None,
             done: Vec::with_capacity(DONE_MAX),
+            spare_sends: Vec::new(),
             spare_out: Vec::new(),
             spare_inserts: Vec::new(),
             spare_patches: Vec::new(),
             spare_fetch: Vec::new(),
             spare_parts: Vec::new(),
+            spare_changed: Vec::new(),
+            spare_forgotten: Vec::new(),
+            no_name: "".into(),
             door: Door::new(setup.cores, setup.connections_max),
             in_flight: 0,
             random: setup.seed | 1,
@@ -326,8 +350,9 @@ impl<I: Io> Shard<I> {
                     self.close_broken(k, "receiving", errno);
                 }
             }
-            Done::Sent { conn, pieces, result } => {
-                self.store.give_spans(pieces);
+            Done::Sent { conn, mut pieces, result } => {
+                pieces.clear();
+                self.spare_sends.push(pieces);
                 self.on_sent(conn, result);
             }
             Done::Closed { conn } => self.on_closed(conn),
@@ -380,7 +405,7 @@ impl<I: Io> Shard<I> {
             }
             Mail::Check(check) => panic!("a core was asked to check a batch of {:?}", check.reply),
             Mail::Checked(checked) => self.on_checked(*checked),
-            Mail::Read(read) => self.on_remote_read(read),
+            Mail::Read { read, spans } => self.on_remote_read(&read, spans),
             Mail::ReadAnswer { reply, answer } => self.on_read_answer(reply.slot, reply.part, answer),
             Mail::Ring { reply } => self.on_ring(reply.slot),
             Mail::Return { spans } => self.store.give_spans(spans),
@@ -404,7 +429,7 @@ impl<I: Io> Shard<I> {
             }
             self.due.pop();
             match due {
-                Due::Fetch(slot) => self.on_fetch_deadline(slot),
+                Due::Fetch { conn, generation } => self.on_fetch_deadline(conn, generation, at),
                 Due::Retention => {
                     self.store.retain(self.now, &mut self.io);
                     let next = self.now.mono.after(self.config.retention_check_ms.max(10));
@@ -433,7 +458,8 @@ impl<I: Io> Shard<I> {
     /// Tells everyone whose append was settled and wakes fetches, until nothing follows from it any more.
     fn settle(&mut self) {
         while !self.store.settled.is_empty() || !self.store.rung.is_empty() {
-            let mut settled = std::mem::take(&mut self.store.settled);
+            let mut settled = std::mem::take(&mut self.settling);
+            std::mem::swap(&mut settled, &mut self.store.settled);
             for Waiter { to, outcome, .. } in settled.drain(..) {
                 match to {
                     AckTo::Slot { slot, part } => self.on_appended(slot, part, &outcome),
@@ -445,10 +471,9 @@ impl<I: Io> Shard<I> {
                     AckTo::Deleted { job, part } => self.on_records_deleted(job, part, &outcome),
                 }
             }
-            if self.store.settled.is_empty() {
-                self.store.settled = settled;
-            }
-            let mut rung = std::mem::take(&mut self.store.rung);
+            self.settling = settled;
+            let mut rung = std::mem::take(&mut self.ringing);
+            std::mem::swap(&mut rung, &mut self.store.rung);
             for ring in rung.drain(..) {
                 match ring {
                     Ring::Local(slot) => self.on_ring(slot),
@@ -456,9 +481,7 @@ impl<I: Io> Shard<I> {
                     Ring::Question(id) => self.on_question_rung(id),
                 }
             }
-            if self.store.rung.is_empty() {
-                self.store.rung = rung;
-            }
+            self.ringing = rung;
         }
     }
 
@@ -506,6 +529,7 @@ impl<I: Io> Shard<I> {
             }
         };
         self.by_io.insert(io, k);
+        self.due.reserve((self.conns.len() + DUE_BESIDE).saturating_sub(self.due.len()));
         self.io.receive(io);
     }
 
@@ -543,22 +567,23 @@ impl<I: Io> Shard<I> {
 
     /// Sends what is ready, connection by connection, in the order of the requests.
     fn answer(&mut self) {
-        for k in std::mem::take(&mut self.unsent) {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        for k in unsent.drain(..) {
             if let Some(conn) = self.conns[k as usize].as_mut() {
                 conn.unsent = false;
                 self.mark(k);
             }
         }
-        let mut dirty = std::mem::take(&mut self.dirty);
+        self.unsent = unsent;
+        let mut dirty = std::mem::take(&mut self.answering);
+        std::mem::swap(&mut dirty, &mut self.dirty);
         for k in dirty.drain(..) {
             if let Some(conn) = self.conns[k as usize].as_mut() {
                 conn.dirty = false;
                 self.send_ready(k);
             }
         }
-        if self.dirty.is_empty() {
-            self.dirty = dirty;
-        }
+        self.answering = dirty;
     }
 
     fn send_ready(&mut self, k: u32) {
@@ -566,7 +591,7 @@ impl<I: Io> Shard<I> {
         if conn.sending || conn.closing {
             return;
         }
-        let mut pieces = self.store.spare_spans.pop().unwrap_or_default();
+        let mut pieces = self.spare_sends.pop().unwrap_or_else(|| Vec::with_capacity(SEND_ROOM));
         let mut bytes = 0;
         let mut finished = 0;
         while let Some(slot) = conn.slots.front()
@@ -601,7 +626,7 @@ impl<I: Io> Shard<I> {
             }
         }
         if pieces.is_empty() {
-            self.store.spare_spans.push(pieces);
+            self.spare_sends.push(pieces);
             if conn.ended && conn.slots.is_empty() && !conn.starving {
                 return self.close(k);
             }

@@ -317,19 +317,15 @@ impl<I: Io> Shard<I> {
         let Append { reply, key, acks, header, pieces } = append;
         let outcome = self.append_pieces(key, &header, &pieces, acks, reply);
         match outcome {
-            Ok(()) => {
-                // The frame's memory is not needed any more: the bytes were copied into the tail.
-                self.store.give_spans(pieces);
-                Ok(())
+            // The frame's memory is not needed any more: the bytes were copied into the tail.
+            Ok(()) if acks != 0 => self.store.give_spans(pieces),
+            Err(NotAppended::Later) => return Err(Append { reply, key, acks, header, pieces }),
+            Err(NotAppended::Refused(error)) if acks != 0 => {
+                self.post.send(reply.core, Mail::Appended { reply, outcome: Appended::refused(error), pieces });
             }
-            Err(NotAppended::Later) => Err(Append { reply, key, acks, header, pieces }),
-            Err(NotAppended::Refused(error)) => {
-                if acks != 0 {
-                    self.post.send(reply.core, Mail::Appended { reply, outcome: Appended::refused(error), pieces });
-                }
-                Ok(())
-            }
+            _ => self.post.send(reply.core, Mail::Return { spans: pieces }),
         }
+        Ok(())
     }
 
     fn append_pieces(
@@ -343,10 +339,17 @@ impl<I: Io> Shard<I> {
         let part = self.store.find(key).ok_or(NotAppended::Refused(ErrorCode::UnknownTopicOrPartition))?;
         let (mut few, mut many) = ([&[][..]; FEW_PIECES], Vec::new());
         let rope = Rope::new(slices(pieces, &mut few, &mut many));
-        let to = AckTo::Remote { reply, pieces: self.store.take_spans() };
+        // For the list that came with the append, which stays here: each core keeps as many as it had.
+        let home = if acks != 0 { self.store.take_spans() } else { Vec::new() };
+        let to = AckTo::Remote { reply, pieces: home };
         match self.store.append(self.now, part, (header, rope), acks, to) {
             Ok(_) => Ok(()),
-            Err((refused, _)) => Err(refused),
+            Err((refused, to)) => {
+                if let AckTo::Remote { pieces, .. } = to {
+                    self.store.give_spans(pieces);
+                }
+                Err(refused)
+            }
         }
     }
 }
