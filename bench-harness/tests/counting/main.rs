@@ -8,12 +8,15 @@ mod load;
 mod watch;
 
 use load::{CONNECTIONS, Load};
+use nix::sys::signal::Signal;
 use ringlog_bench_harness::broker::{Broker, Options};
 use watch::{Counts, KINDS, Phase, Watch};
 
 /// Requests of each kind before and while it is measured.
 const WARM_UP: u64 = 50_000;
 const MEASURED: u64 = 100_000;
+/// Times in the warm-up that everything is asked at once, and after it nothing appended: more of everything than comes later.
+const BURSTS: usize = 20;
 
 #[test]
 fn produce_and_fetch_neither_allocate_nor_lock() {
@@ -30,7 +33,12 @@ fn produce_and_fetch_neither_allocate_nor_lock() {
     let pid = broker.pid();
     let mut load = Load::new(broker.addr());
     watch.enter(Phase::Watch);
-    load.run(WARM_UP);
+    load.run(WARM_UP / 2);
+    for _ in 0..BURSTS {
+        load.burst(|stopped| broker.signal(if stopped { Signal::SIGSTOP } else { Signal::SIGCONT }));
+        load.silence();
+    }
+    load.run(WARM_UP / 2);
     let shards = watch.shards(pid);
     assert_eq!(shards.len(), 2, "shards' threads: {shards:?}");
     let threads: Vec<usize> = shards.iter().map(|(thread, _)| *thread).collect();

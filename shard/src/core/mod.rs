@@ -524,6 +524,8 @@ impl<I: Io> Shard<I> {
                 k
             }
             None => {
+                // Each may be sending at any time.
+                self.spare_sends.push(Vec::with_capacity(SEND_ROOM));
                 self.conns.push(Some(conn));
                 self.conns.len() as u32 - 1
             }
@@ -591,7 +593,7 @@ impl<I: Io> Shard<I> {
         if conn.sending || conn.closing {
             return;
         }
-        let mut pieces = self.spare_sends.pop().unwrap_or_else(|| Vec::with_capacity(SEND_ROOM));
+        let mut pieces = self.spare_sends.pop().unwrap_or_default();
         let mut bytes = 0;
         let mut finished = 0;
         while let Some(slot) = conn.slots.front()

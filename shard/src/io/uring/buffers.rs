@@ -30,13 +30,14 @@ pub(super) struct Buffers {
 
 impl Buffers {
     /// Makes `count` (rounded up to a power of two, at most 32768) buffers of `size` bytes (a power of two from 4 KiB to 1 MiB),
-    /// and more when those are held, up to `memory` bytes.
+    /// and more for when those are held, `memory` bytes in all: what was never filled costs addresses, not memory.
     pub(super) fn new(ring: &IoUring, count: u16, size: usize, memory: usize) -> Result<Buffers, SetupError> {
         let count = count.clamp(1, 1 << 15).next_power_of_two();
         let failed = |what| move |e| SetupError::Other(what, e);
         // One more of the smallest class, for the empty block.
-        let mut pool = BlockPool::new(memory.max(usize::from(count) * size) + 4096);
-        let empty = pool.take(1).filter(|_| pool.reserve(size, usize::from(count)));
+        let memory = memory.max(usize::from(count) * size);
+        let mut pool = BlockPool::new(memory + 4096);
+        let empty = pool.take(1).filter(|_| pool.reserve(size, memory / size));
         let none = || failed("no memory for receive buffers")(io::Error::from(io::ErrorKind::OutOfMemory));
         let empty = empty.ok_or_else(none)?.block();
         let memory = map_ring(count).map_err(failed("mapping the buffer ring"))?;

@@ -154,7 +154,9 @@ impl Uring {
         let _ = stream.set_nonblocking(true);
         let _ = stream.set_nodelay(true);
         let _ = setsockopt(&stream, sockopt::KeepAlive, &true);
-        self.conns.add(stream.into_raw_fd())
+        let id = self.conns.add(stream.into_raw_fd());
+        self.sends.provide(self.conns.slots.len());
+        id
     }
 
     pub(super) fn want_receive(&mut self, id: ConnId) {

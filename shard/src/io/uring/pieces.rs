@@ -4,6 +4,8 @@ use super::super::memory::Span;
 
 /// The most `iovec`s the kernel takes at once (IOV_MAX).
 const IOV_MAX: usize = 1024;
+/// Room of a list of `iovec`s when it is first used: most never need more.
+const IOV_ROOM: usize = 128;
 
 /// Spans and how far they are done. Its `iovec`s stay where they are until the next [`Pieces::describe`].
 #[derive(Default)]
@@ -44,6 +46,7 @@ impl Pieces {
     /// Describes what is left, up to 1024 spans of it.
     pub(super) fn describe(&mut self) -> &mut [libc::iovec] {
         self.iov.clear();
+        self.iov.reserve(IOV_ROOM);
         let mut skip = self.done;
         for span in self.spans[self.at..].iter().filter(|s| !s.is_empty()).take(IOV_MAX) {
             let bytes = &span.bytes()[std::mem::take(&mut skip)..];

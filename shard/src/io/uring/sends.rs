@@ -66,10 +66,12 @@ impl Sends {
         std::mem::forget(std::mem::take(&mut self.slots));
     }
 
-    fn slot(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
+    /// Makes slots until there are as many as connections, each of which has one send at a time.
+    pub(super) fn provide(&mut self, connections: usize) {
+        while self.slots.len() < connections {
             // SAFETY: all zeros is a valid `msghdr`.
             let header = unsafe { std::mem::zeroed() };
+            self.free.push(self.slots.len() as u32);
             self.slots.push(Box::new(Send {
                 conn: 0,
                 id: ConnId(0),
@@ -83,8 +85,7 @@ impl Sends {
                 pipe: None,
                 in_pipe: 0,
             }));
-            self.slots.len() as u32 - 1
-        })
+        }
     }
 }
 
@@ -172,7 +173,7 @@ impl Uring {
             self.ready.push_back(Done::Sent { conn, pieces, result: -libc::EPIPE });
             return;
         };
-        let index = self.sends.slot();
+        let index = self.sends.free.pop().expect("there is a slot for each connection");
         let send = &mut self.sends.slots[index as usize];
         (send.conn, send.id, send.fd) = (slot, conn, self.conns.fd(slot));
         (send.file, send.offset, send.left, send.in_pipe) = (file, offset, left, 0);
