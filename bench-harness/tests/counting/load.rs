@@ -2,8 +2,8 @@
 //!
 //! Produce: pipelined; acks=1 and all; every other connection idempotent; every codec, small batches and some that go straight to
 //! their segment; one or several partitions. Fetch: without a session and in incremental ones (partitions changed,
-//! forgotten and added), of one to all partitions, at the tail, where most wait until something is appended, and now and then from
-//! the start of the log, which is on disk. Half of the connections name topics (versions 7 and 11), half use their ids (13 and 17).
+//! forgotten and added), of one to all partitions, at the tail, where most wait until something is appended. Half of the connections
+//! name topics (versions 7 and 11), half use their ids (13 and 17).
 
 use ringlog_bench_harness::peer::{Answer, Body, Peer, Producer, frame_batch, now_ms, records};
 use ringlog_engine::codec::{Codec, Encoder};
@@ -17,8 +17,6 @@ const TOPIC: &str = "counted";
 /// Requests of a producing connection sent before the first answer is read: as a rule, and in a burst.
 const DEPTH: usize = 2;
 const BURST_DEPTH: usize = 8;
-/// Fetches of a connection after which it begins at the start of the log again.
-const REWIND: usize = 64;
 /// How long a fetch waits for bytes, ms: some of them in vain.
 const MAX_WAIT_MS: i32 = 100;
 /// Connections in a thread.
@@ -83,11 +81,14 @@ impl Load {
     }
 
     /// Everything at once: what all connections have to say lies in their sockets before the broker, which `stopped` stops and
-    /// lets go on again, looks at any of it.
+    /// lets go on again, looks at any of it. Fetches are from the start of the log, which is on disk.
     pub(crate) fn burst(&mut self, stopped: impl Fn(bool)) {
         stopped(true);
         self.producers.iter_mut().for_each(|p| (0..BURST_DEPTH).for_each(|_| p.send(&self.stored)));
-        self.consumers.iter_mut().for_each(Fetching::send);
+        self.consumers.iter_mut().for_each(|f| {
+            f.offsets = [(0, false); PARTITIONS];
+            f.send();
+        });
         stopped(false);
         self.producers.iter_mut().for_each(|p| (0..BURST_DEPTH).for_each(|_| p.receive().expect("an answer")));
         self.consumers.iter_mut().for_each(|f| f.receive().expect("an answer"));
@@ -284,9 +285,6 @@ impl Fetching {
 
     fn send(&mut self) {
         self.rounds += 1;
-        if self.rounds.is_multiple_of(REWIND) {
-            self.offsets = [(0, false); PARTITIONS];
-        }
         // Now and then a partition leaves its session and comes back with the next request.
         let leaves =
             (self.session.is_some_and(|(id, _)| id != 0) && self.rounds.is_multiple_of(32)).then_some(self.first);

@@ -8,6 +8,11 @@ use super::ring::{Kind, Ring};
 use io_uring::{opcode, squeue, types};
 use std::ffi::CString;
 
+/// Operations at a time that there are slots for from the start, and pieces of a write that each has room to describe. More is made
+/// when it is needed, and kept.
+const SLOTS: usize = 256;
+const ROOM: usize = 32;
+
 /// Unit of offsets and lengths in direct I/O.
 const UNIT: usize = 4096;
 
@@ -51,16 +56,24 @@ struct Disk {
 }
 
 /// All file operations of a core.
-#[derive(Default)]
 pub(super) struct Disks {
     slots: Vec<Disk>,
     free: Vec<u32>,
 }
 
+impl Default for Disks {
+    fn default() -> Disks {
+        let mut disks = Disks { slots: Vec::with_capacity(SLOTS), free: Vec::with_capacity(SLOTS) };
+        disks.free.extend(0..SLOTS as u32);
+        disks.slots.resize_with(SLOTS, Disk::empty);
+        disks
+    }
+}
+
 impl Disks {
     fn start(&mut self, token: Token, work: Work) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Disk { token, work: Work::Nothing, pieces: Pieces::default() });
+            self.slots.push(Disk::empty());
             self.slots.len() as u32 - 1
         });
         let disk = &mut self.slots[index as usize];
@@ -70,6 +83,10 @@ impl Disks {
 }
 
 impl Disk {
+    fn empty() -> Disk {
+        Disk { token: Token(0), work: Work::Nothing, pieces: Pieces::with_room(ROOM) }
+    }
+
     fn push_write(&mut self, ring: &mut Ring, data: u64) {
         let Work::Write { file, offset } = self.work else { panic!("a write's slot holds a write") };
         let fd = types::Fd(file.0);

@@ -4,8 +4,6 @@ use super::super::memory::Span;
 
 /// The most `iovec`s the kernel takes at once (IOV_MAX).
 const IOV_MAX: usize = 1024;
-/// Room of a list of `iovec`s when it is first used: most never need more.
-const IOV_ROOM: usize = 128;
 
 /// Spans and how far they are done. Its `iovec`s stay where they are until the next [`Pieces::describe`].
 #[derive(Default)]
@@ -18,6 +16,11 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
+    /// None yet, and room to describe so many.
+    pub(super) fn with_room(spans: usize) -> Pieces {
+        Pieces { iov: Vec::with_capacity(spans), ..Pieces::default() }
+    }
+
     /// Starts over with other spans; keeps the storage.
     pub(super) fn start(&mut self, spans: Vec<Span>) {
         (self.spans, self.at, self.done) = (spans, 0, 0);
@@ -46,7 +49,6 @@ impl Pieces {
     /// Describes what is left, up to 1024 spans of it.
     pub(super) fn describe(&mut self) -> &mut [libc::iovec] {
         self.iov.clear();
-        self.iov.reserve(IOV_ROOM);
         let mut skip = self.done;
         for span in self.spans[self.at..].iter().filter(|s| !s.is_empty()).take(IOV_MAX) {
             let bytes = &span.bytes()[std::mem::take(&mut skip)..];

@@ -12,6 +12,9 @@ use super::{Uring, pipe::Pipe, pipe::Pipes};
 use io_uring::{opcode, types};
 use std::collections::VecDeque;
 
+/// Pieces of a send that there is room to describe from the start: most never need more.
+const ROOM: usize = 128;
+
 /// What a send waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -77,7 +80,7 @@ impl Sends {
                 id: ConnId(0),
                 fd: -1,
                 stage: Stage::Free,
-                pieces: Pieces::default(),
+                pieces: Pieces::with_room(ROOM),
                 header,
                 file: FileId(-1),
                 offset: 0,
