@@ -81,7 +81,7 @@ impl Load {
     }
 
     /// Everything at once: what all connections have to say lies in their sockets before the broker, which `stopped` stops and
-    /// lets go on again, looks at any of it. Fetches are from the start of the log, which is on disk.
+    /// lets go on again, looks at any of it. Fetches are from the start of the log, which is on disk. Then large batches alone.
     pub(crate) fn burst(&mut self, stopped: impl Fn(bool)) {
         stopped(true);
         self.producers.iter_mut().for_each(|p| (0..BURST_DEPTH).for_each(|_| p.send(&self.stored)));
@@ -92,6 +92,9 @@ impl Load {
         stopped(false);
         self.producers.iter_mut().for_each(|p| (0..BURST_DEPTH).for_each(|_| p.receive().expect("an answer")));
         self.consumers.iter_mut().for_each(|f| f.receive().expect("an answer"));
+        let large = &self.stored[self.stored.len() - Codec::ALL.len()..];
+        self.producers.iter_mut().for_each(|p| (0..BURST_DEPTH).for_each(|_| p.send(large)));
+        self.producers.iter_mut().for_each(|p| (0..BURST_DEPTH).for_each(|_| p.receive().expect("an answer")));
     }
 
     /// Nobody produces: all fetches wait until their time is over.
@@ -230,7 +233,7 @@ impl Producing {
                 1..11 => 1,
                 _ => 0,
             };
-            let what = &stored[size * Codec::ALL.len() + number % Codec::ALL.len()];
+            let what = &stored[(size * Codec::ALL.len() + number % Codec::ALL.len()) % stored.len()];
             let partition = number % PARTITIONS;
             let sequence = self.sequences[partition];
             if sequence >= 0 {

@@ -18,7 +18,7 @@ use watch::{Counts, KINDS, Phase, Watch};
 const WARM_UP: u64 = 50_000;
 const MEASURED: u64 = 100_000;
 /// Times in the warm-up that everything is asked at once, and after it nothing appended: more of everything than comes later.
-const BURSTS: usize = 20;
+const BURSTS: usize = 10;
 
 /// Two CPUs this process may use, or one twice: connections and partitions of one shard meet those of the other.
 fn two_cores() -> String {

@@ -121,6 +121,18 @@ pub enum Ring {
     Question(u64),
 }
 
+impl Ring {
+    /// Both are of one connection, which has one fetch at a time, or of one question.
+    fn is_of_same(&self, other: &Ring) -> bool {
+        match (self, other) {
+            (Ring::Local(a), Ring::Local(b)) => a.conn == b.conn,
+            (Ring::Remote(a), Ring::Remote(b)) => (a.core, a.slot.conn) == (b.core, b.slot.conn),
+            (Ring::Question(a), Ring::Question(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
 /// What a topic's settings mean to its partitions' store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StoreConfig {
@@ -497,12 +509,12 @@ impl Store {
         any
     }
 
-    /// Remembers to wake a fetch when the partition has more; once.
+    /// Remembers to wake a fetch when the partition has more; once. An earlier fetch of the same connection is answered by now.
     pub fn ring_when_more(&mut self, part: PartIdx, ring: Ring) {
-        if let Some(partition) = self.get_mut(part)
-            && !partition.rings.contains(&ring)
-        {
-            partition.rings.push(ring);
+        let Some(partition) = self.get_mut(part) else { return };
+        match partition.rings.iter_mut().find(|earlier| earlier.is_of_same(&ring)) {
+            Some(earlier) => *earlier = ring,
+            None => partition.rings.push(ring),
         }
     }
 
@@ -522,8 +534,11 @@ impl Store {
         if taken <= self.trim_at.max(self.limits.tail_cache) {
             return;
         }
+        // Blocks read from disk are no reason to give up what is read most.
+        let cold: usize = self.partitions.iter().flatten().map(|p| p.cold.held()).sum();
+        let keep = self.limits.tail_cache + cold;
         let (mut idle, count) = (0, self.partitions.len());
-        while idle < count && self.pool.usage().taken > self.limits.tail_cache {
+        while idle < count && self.pool.usage().taken > keep {
             self.clock = (self.clock + 1) % count;
             let freed = self.partitions[self.clock].as_mut().map_or(0, |p| {
                 let durable = p.durable_in_files();
@@ -725,5 +740,45 @@ impl Partition {
             self.tail.mark(offset, end);
             rung.append(&mut self.rings);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringlog_engine::producer::ProducerStates;
+    use ringlog_engine::types::{CoreId, TopicId};
+
+    #[test]
+    fn fetches_that_wait_in_vain_leave_one_ring_of_each_connection() {
+        let limits = StoreLimits { direct_min: 16384, destage: 65536, memory_reserve: 0, tail_cache: 0 };
+        let mut store = Store::new(0, Vec::new(), BlockPool::new(1 << 20), limits);
+        let log = LogConfig {
+            segment_bytes: 1 << 20,
+            segment_ms: 1,
+            segment_jitter_ms: 0,
+            segment_index_bytes: 4096,
+            index_interval_bytes: 4096,
+            retention_ms: -1,
+            retention_bytes: -1,
+            delete: false,
+        };
+        let config = StoreConfig { log, relaxed: false, file_delete_delay_ms: 0 };
+        let key = PartitionKey { topic: TopicId([1; 16]), partition: 0 };
+        let log = PartitionLog::empty(key, WallMs(0), ProducerStates::new(1));
+        let part = store.add("t".into(), 0, 0, config, log, false);
+        for request in 0..100 {
+            for conn in 0..3 {
+                let slot = SlotAddr { conn, generation: request as u32 / 50, request };
+                store.ring_when_more(part, Ring::Remote(ReplyTo { core: CoreId(1), slot, part: 0 }));
+                store.ring_when_more(part, Ring::Local(slot));
+            }
+        }
+        let last = |ring: &Ring| match ring {
+            Ring::Local(slot) | Ring::Remote(ReplyTo { slot, .. }) => slot.request,
+            Ring::Question(_) => 0,
+        };
+        let rings = &store.get(part).expect("it was added").rings;
+        assert_eq!(rings.iter().map(last).collect::<Vec<_>>(), [99; 6]);
     }
 }

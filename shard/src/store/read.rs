@@ -146,6 +146,11 @@ impl ColdReads {
         matches!(self.step, Step::Idle)
     }
 
+    /// Bytes of memory held.
+    pub fn held(&self) -> usize {
+        self.blocks.iter().map(|b| b.block.capacity()).sum()
+    }
+
     /// Gives the oldest block back.
     pub fn evict(&mut self) -> usize {
         self.blocks.pop_front().map_or(0, |b| b.block.capacity())
