@@ -4,6 +4,7 @@
 //! it has more, and is asked again. Records are never copied: the answer is a few bytes and spans of the owners' memory.
 
 use super::conn::Work;
+use super::intake::PARTS_ROOM;
 use super::sessions::{SessionPart, next_epoch};
 use super::{Due, Shard, Stop};
 use crate::io::Io;
@@ -75,7 +76,10 @@ impl<I: Io> Shard<I> {
         if request.partition_count().max(request.topic_count()) > self.config.limits.partitions as usize {
             return Err(Stop::Close("a fetch of more partitions than a node may have"));
         }
-        let mut fetch = self.spare_fetch.pop().unwrap_or_default();
+        let mut fetch = self
+            .spare_fetch
+            .pop()
+            .unwrap_or_else(|| Box::new(FetchSlot { parts: Vec::with_capacity(PARTS_ROOM), ..FetchSlot::default() }));
         fetch.version = header.version;
         fetch.correlation_id = header.correlation_id;
         fetch.min_bytes = request.min_bytes.max(0) as u64;

@@ -20,6 +20,9 @@ use std::collections::VecDeque;
 
 /// Bytes of a connection that cannot go on that may wait here; more waits in its socket.
 const BLOCKED_BACKLOG: usize = 16 << 10;
+/// Room of a new slot's lists, for the answers of most requests: bytes, and partitions.
+const OUT_ROOM: usize = 1 << 10;
+pub(super) const PARTS_ROOM: usize = 16;
 /// Bytes of an answer on its way above which the next request waits until the peer took it.
 const UNTAKEN_MAX: usize = 64 << 10;
 /// With more bytes held than this, frames that are not whole are copied out of receive buffers.
@@ -279,9 +282,9 @@ impl<I: Io> Shard<I> {
         Slot {
             work: Work::Ready,
             silent: false,
-            out: self.spare_out.pop().unwrap_or_default(),
-            inserts: self.spare_inserts.pop().unwrap_or_default(),
-            patches: self.spare_patches.pop().unwrap_or_default(),
+            out: self.spare_out.pop().unwrap_or_else(|| Vec::with_capacity(OUT_ROOM)),
+            inserts: self.spare_inserts.pop().unwrap_or_else(|| Vec::with_capacity(PARTS_ROOM)),
+            patches: self.spare_patches.pop().unwrap_or_else(|| Vec::with_capacity(PARTS_ROOM)),
             bytes: len,
         }
     }
