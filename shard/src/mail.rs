@@ -5,6 +5,7 @@
 
 use crate::io::Accepted;
 use crate::io::memory::Span;
+use crate::store::ranges::FileRange;
 use ringlog_engine::ErrorCode;
 use ringlog_engine::batch::{BatchHeader, BatchRefusal, Rules, Validated};
 use ringlog_engine::metadata::Image;
@@ -108,6 +109,8 @@ pub struct ReadAnswer {
     /// Epoch and end offset where the fetcher's log diverged (KIP-595), if it did.
     pub diverging: Option<(i32, i64)>,
     pub spans: Vec<Span>,
+    /// Instead of spans: whole batches to be sent from a segment's file.
+    pub range: Option<FileRange>,
     pub bytes: u32,
     /// A disk read is under way: the owner rings when it is done.
     pub pending: bool,
@@ -121,6 +124,7 @@ impl ReadAnswer {
             log_start: -1,
             diverging: None,
             spans: Vec::new(),
+            range: None,
             bytes: 0,
             pending: false,
         }

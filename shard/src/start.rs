@@ -484,6 +484,7 @@ impl Seat {
             destage: self.config.destage_bytes,
             memory_reserve: memory / RESERVE_PART,
             tail_cache: (memory / TAIL_PART).min(TAIL_MAX),
+            range_min: self.config.fetch_range_min_bytes,
         };
         let dirs = share.dirs.into_iter().map(
             |DirShare { path, incarnation, journals, journal_bytes, recycled, one_flush_covers }| Dir {

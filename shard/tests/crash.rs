@@ -173,6 +173,7 @@ fn open(dir: &Path, booted: Booted, sizes: &Sizes) -> (SimDisk, Store, Vec<Found
         destage: sizes.destage,
         memory_reserve: sizes.memory / 4,
         tail_cache: sizes.memory / 16,
+        range_min: u32::MAX,
     };
     let store = Store::new(0, vec![dir], BlockPool::new(sizes.memory), limits);
     let logs = booted_dir.partitions.into_iter().map(|p| (p.key, p.topic, p.log, p.has_folder)).collect();
@@ -386,6 +387,7 @@ impl Run {
             Done::File { token, result } => match Purpose::of(token) {
                 Purpose::Hand { part } => store.on_hand(disk, part, result, now),
                 Purpose::ColdRead { part } => store.on_cold_file(disk, part, result),
+                Purpose::ShareFile { part } => store.on_shared_file(disk, part, result),
                 Purpose::Forgotten => {}
                 purpose => panic!("a file operation for {purpose:?}"),
             },

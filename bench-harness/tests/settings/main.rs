@@ -6,6 +6,7 @@ mod dynamic;
 mod groups;
 mod log;
 mod net;
+mod ranges;
 mod start;
 mod store;
 
@@ -117,6 +118,7 @@ const SEEN: &[Sight] = &[
     (store::cores, &["ringlog.cores"]),
     (store::journals, &["ringlog.journal.bytes", "ringlog.journal.direct.min.bytes", "ringlog.destage.bytes"]),
     (store::memory, &["ringlog.memory.bytes"]),
+    (ranges::ranges, &["ringlog.fetch.range.min.bytes"]),
     (store::topics_and_partitions, &["ringlog.max.topics", "ringlog.max.partitions"]),
     (store::metadata_log, &["metadata.log.max.record.bytes.between.snapshots"]),
     (store::disk_reserve, &["ringlog.disk.reserve.bytes"]),

@@ -38,6 +38,8 @@ pub struct BrokerConfig {
     pub journal_direct_min_bytes: u32,
     /// Pieces journalled data is written in, bytes.
     pub destage_bytes: u32,
+    /// From this size on, checked records of a sealed segment are sent from its file, bytes.
+    pub fetch_range_min_bytes: u32,
     /// Free space under which writes are refused, bytes.
     pub disk_reserve_bytes: u64,
     pub auto_create_topics: bool,
@@ -138,6 +140,7 @@ impl BrokerConfig {
             journal_bytes: read.u64("ringlog.journal.bytes"),
             journal_direct_min_bytes: read.u32("ringlog.journal.direct.min.bytes"),
             destage_bytes: read.u32("ringlog.destage.bytes"),
+            fetch_range_min_bytes: read.u32("ringlog.fetch.range.min.bytes"),
             disk_reserve_bytes: read.u64("ringlog.disk.reserve.bytes"),
             auto_create_topics: read.bool("auto.create.topics.enable"),
             delete_topics: read.bool("delete.topic.enable"),

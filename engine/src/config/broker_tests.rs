@@ -78,6 +78,7 @@ fn without_a_file_this_machine_only() {
         (config.journal_bytes, config.journal_direct_min_bytes, config.destage_bytes),
         (128 << 20, 16384, 65536)
     );
+    assert_eq!(config.fetch_range_min_bytes, 256 << 10);
 }
 
 #[test]

@@ -115,6 +115,14 @@ impl SegmentIndex {
         Some(self.entries[at].relative_offset)
     }
 
+    /// The last position at or before another that an entry names, which is where a batch begins.
+    pub fn start_at_or_before(&self, position: u32) -> u32 {
+        match self.entries.partition_point(|e| e.position <= position) {
+            0 => 0,
+            n => self.entries[n - 1].position,
+        }
+    }
+
     /// In order of offset.
     pub fn entries(&self) -> &[IndexEntry] {
         &self.entries
@@ -238,6 +246,7 @@ mod tests {
         assert_eq!(index.position_of(49), 0);
         assert_eq!(index.position_of(50), 5000);
         assert_eq!(index.position_of(u32::MAX), 95_000);
+        assert_eq!([0, 4999, 5000, 5001, u32::MAX].map(|at| index.start_at_or_before(at)), [0, 0, 5000, 5000, 95_000]);
         assert_eq!(index.position_of_time(0), 0);
         // Everything before the entry at 5,000 is at most 5,007 old; a later time starts there or later.
         assert!(index.position_of_time(5008) >= 5000);

@@ -8,6 +8,7 @@ use crate::io::ConnId;
 use crate::io::memory::{BlockMut, Span};
 use crate::mail::SlotAddr;
 use crate::store::Store;
+use crate::store::ranges::FileRange;
 use ringlog_engine::types::MonoMs;
 use ringlog_net::frame::PREFIX;
 use ringlog_net::produce::ProducePatch;
@@ -41,6 +42,13 @@ pub fn slices<'b, 'a>(
     &few[..pieces.len()]
 }
 
+/// Records on their way to a consumer: in memory, or in a segment's file.
+#[derive(Debug)]
+pub enum Records {
+    Memory(Vec<Span>),
+    File(FileRange),
+}
+
 /// What a request waits for.
 #[derive(Debug)]
 pub enum Work {
@@ -60,9 +68,11 @@ pub struct Slot {
     pub work: Work,
     /// acks=0: nothing is sent.
     pub silent: bool,
-    /// The answer's bytes, and the memory to send in between, at their positions.
+    /// The answer's bytes, and the records to send in between, at their positions.
     pub out: Vec<u8>,
-    pub inserts: Vec<(usize, Vec<Span>)>,
+    pub inserts: VecDeque<(usize, Records)>,
+    /// Bytes of `out` that were sent, with the records before them.
+    pub sent: usize,
     /// Where the parts of a produce answer are that are known later.
     pub patches: Vec<ProducePatch>,
     /// Bytes of the request, counted against the connection's limit until it is answered.
@@ -86,6 +96,8 @@ pub struct Conn {
     /// Number of the request at the front of `slots`.
     pub first_request: u64,
     pub sending: bool,
+    /// The range of a file that the send under way ends with.
+    pub sending_range: Option<FileRange>,
     /// Bytes of the send under way, and when it began.
     pub sending_bytes: usize,
     pub sending_since: MonoMs,
@@ -133,6 +145,7 @@ impl Conn {
             slots: VecDeque::new(),
             first_request: 0,
             sending: false,
+            sending_range: None,
             sending_bytes: 0,
             sending_since: now,
             closing: false,

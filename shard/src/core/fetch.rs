@@ -3,7 +3,7 @@
 //! The connection's core keeps the deadline and the minimum size. Each partition is asked once; one that has nothing rings when
 //! it has more, and is asked again. Records are never copied: the answer is a few bytes and spans of the owners' memory.
 
-use super::conn::Work;
+use super::conn::{Records, Work};
 use super::intake::PARTS_ROOM;
 use super::sessions::{SessionPart, next_epoch};
 use super::{Due, Shard, Stop};
@@ -19,6 +19,7 @@ use ringlog_net::fetch::{FetchAnswer, FetchHead, FetchPartitionAnswer, FetchRequ
 use ringlog_net::frame::RequestHeader;
 use ringlog_net::wire::TopicName;
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// One partition of a fetch.
@@ -476,7 +477,7 @@ impl ReadAnswer {
     }
 }
 
-fn write_answer(fetch: &mut FetchSlot, out: &mut Vec<u8>, inserts: &mut Vec<(usize, Vec<Span>)>) {
+fn write_answer(fetch: &mut FetchSlot, out: &mut Vec<u8>, inserts: &mut VecDeque<(usize, Records)>) {
     let incremental = fetch.incremental;
     let shown = |p: &FetchPart| !incremental || p.tells();
     let same = |a: &FetchPart, b: &FetchPart| a.key.topic == b.key.topic && a.name == b.name;
@@ -526,7 +527,7 @@ fn write_answer(fetch: &mut FetchSlot, out: &mut Vec<u8>, inserts: &mut Vec<(usi
 fn write_part(
     writer: &mut FetchAnswer,
     out: &mut Vec<u8>,
-    inserts: &mut Vec<(usize, Vec<Span>)>,
+    inserts: &mut VecDeque<(usize, Records)>,
     part: &mut FetchPart,
 ) {
     let index = part.key.partition;
@@ -543,7 +544,11 @@ fn write_part(
     line.records_len = answer.bytes as usize;
     let at = writer.partition(out, &line);
     if answer.bytes > 0 {
-        inserts.push((at, std::mem::take(&mut answer.spans)));
+        let records = match answer.range.take() {
+            Some(range) => Records::File(range),
+            None => Records::Memory(std::mem::take(&mut answer.spans)),
+        };
+        inserts.push_back((at, records));
     }
 }
 

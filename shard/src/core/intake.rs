@@ -283,7 +283,8 @@ impl<I: Io> Shard<I> {
             work: Work::Ready,
             silent: false,
             out: self.spare_out.pop().unwrap_or_else(|| Vec::with_capacity(OUT_ROOM)),
-            inserts: self.spare_inserts.pop().unwrap_or_else(|| Vec::with_capacity(PARTS_ROOM)),
+            inserts: self.spare_inserts.pop().unwrap_or_else(|| VecDeque::with_capacity(PARTS_ROOM)),
+            sent: 0,
             patches: self.spare_patches.pop().unwrap_or_else(|| Vec::with_capacity(PARTS_ROOM)),
             bytes: len,
         }

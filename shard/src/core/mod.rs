@@ -21,9 +21,10 @@ use crate::io::memory::{BlockMut, Span};
 use crate::io::queue::{Parked, Receiver, Sender};
 use crate::io::{Accepted, Done, Io, Wait};
 use crate::mail::{Mail, ReplyTo, SlotAddr};
+use crate::store::ranges::FileRange;
 use crate::store::space::Space;
 use crate::store::{AckTo, Purpose, Ring, Store, Waiter};
-use conn::{Conn, Slot, Work};
+use conn::{Conn, Records, Slot, Work};
 use control::Control;
 use door::Door;
 use groups::Coordinators;
@@ -178,7 +179,7 @@ pub struct Shard<I: Io> {
     /// To be used again: lists of what is sent, and the parts of slots.
     spare_sends: Vec<Vec<Span>>,
     spare_out: Vec<Vec<u8>>,
-    spare_inserts: Vec<Vec<(usize, Vec<Span>)>>,
+    spare_inserts: Vec<VecDeque<(usize, Records)>>,
     spare_patches: Vec<Vec<ringlog_net::produce::ProducePatch>>,
     #[expect(clippy::vec_box, reason = "the boxes move into slots and back")]
     spare_fetch: Vec<Box<fetch::FetchSlot>>,
@@ -379,6 +380,7 @@ impl<I: Io> Shard<I> {
             Done::File { token, result } => match Purpose::of(token) {
                 Purpose::Hand { part } => self.store.on_hand(&mut self.io, part, result, self.now),
                 Purpose::ColdRead { part } => self.store.on_cold_file(&mut self.io, part, result),
+                Purpose::ShareFile { part } => self.store.on_shared_file(&mut self.io, part, result),
                 Purpose::Forgotten => {}
                 purpose => panic!("a file operation for {purpose:?}"),
             },
@@ -446,6 +448,7 @@ impl<I: Io> Shard<I> {
                     self.shed();
                     self.notices.sum_up();
                     self.look_at_disks();
+                    self.store.close_parted(&mut self.io);
                     self.store.bound_producers(self.config.limits.producers_per_core as usize);
                     self.due.push(Reverse((self.now.mono.after(HOUSEKEEPING_MS), Due::Housekeeping)));
                 }
@@ -596,23 +599,30 @@ impl<I: Io> Shard<I> {
         let mut pieces = self.spare_sends.pop().unwrap_or_default();
         let mut bytes = 0;
         let mut finished = 0;
-        while let Some(slot) = conn.slots.front()
+        let mut range = None;
+        while let Some(slot) = conn.slots.front_mut()
             && matches!(slot.work, Work::Ready)
             && bytes < SEND_BYTES
+            && range.is_none()
         {
-            if !slot.silent && !reserve_answer(&mut self.out, &mut self.store, slot.out.len()) {
+            if !slot.silent && !reserve_answer(&mut self.out, &mut self.store, slot.out.len() - slot.sent) {
                 conn.unsent = true;
                 self.unsent.push(k);
                 break;
+            }
+            if !slot.silent {
+                let (put, from_file) = put_answer(&mut self.out, &mut self.store, slot, &mut pieces);
+                bytes += put;
+                range = from_file;
+                if slot.sent < slot.out.len() {
+                    break;
+                }
             }
             let mut slot = conn.slots.pop_front().expect("it is there");
             conn.first_request += 1;
             conn.in_flight -= slot.bytes;
             self.in_flight -= slot.bytes;
             finished += 1;
-            if !slot.silent {
-                bytes += put_answer(&mut self.out, &mut self.store, &mut slot, &mut pieces);
-            }
             slot.out.clear();
             slot.inserts.clear();
             slot.patches.clear();
@@ -627,14 +637,20 @@ impl<I: Io> Shard<I> {
                 self.spare_patches.push(slot.patches);
             }
         }
-        if pieces.is_empty() {
+        if pieces.is_empty() && range.is_none() {
             self.spare_sends.push(pieces);
             if conn.ended && conn.slots.is_empty() && !conn.starving {
                 return self.close(k);
             }
         } else {
             (conn.sending, conn.sending_bytes, conn.sending_since) = (true, bytes, self.now.mono);
-            self.io.send(conn.io, pieces);
+            match &range {
+                Some(range) => {
+                    self.io.send_file(conn.io, pieces, range.file(), u64::from(range.position), range.len);
+                }
+                None => self.io.send(conn.io, pieces),
+            }
+            conn.sending_range = range;
         }
         if finished > 0 {
             self.go_on(k);
@@ -652,6 +668,10 @@ impl<I: Io> Shard<I> {
         let Some(k) = self.by_io.get(&io).copied() else { return };
         let conn = self.conns[k as usize].as_mut().expect("it is known");
         (conn.sending, conn.sending_bytes) = (false, 0);
+        let range = conn.sending_range.take();
+        if let Some(range) = range.filter(|_| result == -libc::EIO) {
+            range.fail();
+        }
         if result < 0 {
             return self.close_broken(k, "sending", -result);
         }
@@ -735,19 +755,32 @@ impl From<ringlog_net::refusal::Refusal> for Stop {
     }
 }
 
-/// Adds an answer's bytes and memory to what is sent, in order. Returns its length.
-fn put_answer(out: &mut Option<BlockMut>, store: &mut Store, slot: &mut Slot, pieces: &mut Vec<Span>) -> usize {
-    let mut at = 0;
-    let mut total = slot.out.len();
-    for (position, mut spans) in slot.inserts.drain(..) {
-        put_bytes(out, &slot.out[at..position], pieces);
-        at = position;
-        total += spans.iter().map(Span::len).sum::<usize>();
-        pieces.append(&mut spans);
-        store.give_spans(spans);
+/// Adds an answer's bytes and memory to what is sent, in order, up to the first range of a file, which is sent after them.
+/// Returns the bytes added, the range's included.
+fn put_answer(
+    out: &mut Option<BlockMut>,
+    store: &mut Store,
+    slot: &mut Slot,
+    pieces: &mut Vec<Span>,
+) -> (usize, Option<FileRange>) {
+    let mut total = 0;
+    while let Some((position, records)) = slot.inserts.pop_front() {
+        put_bytes(out, &slot.out[slot.sent..position], pieces);
+        total += position - slot.sent;
+        slot.sent = position;
+        match records {
+            Records::Memory(mut spans) => {
+                total += spans.iter().map(Span::len).sum::<usize>();
+                pieces.append(&mut spans);
+                store.give_spans(spans);
+            }
+            Records::File(range) => return (total + range.len as usize, Some(range)),
+        }
     }
-    put_bytes(out, &slot.out[at..], pieces);
-    total
+    put_bytes(out, &slot.out[slot.sent..], pieces);
+    total += slot.out.len() - slot.sent;
+    slot.sent = slot.out.len();
+    (total, None)
 }
 
 /// Makes sure that an answer's bytes fit the block answers are written to. False if there is no memory for another.

@@ -732,7 +732,7 @@ impl Store {
     /// Removes what is left of a deleted partition, file by file; then its place is free.
     fn erase(&mut self, io: &mut impl Io, part: PartIdx) {
         let p = self.partitions[part.0 as usize].as_mut().expect("it takes its own step");
-        if p.files.iter().any(|f| f.in_flight > 0) || !p.cold.idle() {
+        if p.files.iter().any(|f| f.in_flight > 0) || !p.cold.idle() || !p.ranges.idle() {
             self.waiting.push((part, MonoMs(0)));
             return;
         }
@@ -740,6 +740,8 @@ impl Store {
         for file in open.into_iter().chain(p.cold.files()) {
             io.file(Purpose::Forgotten.token(), FileOp::Close { file });
         }
+        self.close_ranges(io, part);
+        let p = self.partitions[part.0 as usize].as_mut().expect("it takes its own step");
         match p.erase.as_mut().and_then(Vec::pop) {
             Some(path) => {
                 p.hand.step = Step::Erase;
@@ -760,8 +762,9 @@ impl Store {
         let token = Purpose::Hand { part }.token();
         let dir = &mut self.dirs[p.dir as usize];
         let path = files::c_path(&files::segment(&dir.path, &p.topic, p.key, base));
-        let cold = match p.cold.forget(base) {
-            Ok(file) => file,
+        let forgotten = p.cold.forget(base).and_then(|cold| Ok((cold, p.ranges.forget(base)?)));
+        let (cold, gone) = match forgotten {
+            Ok(gone) => gone,
             Err(Busy) => {
                 p.hand.dead.front_mut().expect("it is being discarded").due.0 += FULL_RETRY_MS;
                 p.hand.step = Step::Idle;
@@ -775,7 +778,8 @@ impl Store {
         }
         let index = files::c_path(&files::index(&dir.path, &p.topic, p.key, base));
         io.file(Purpose::Forgotten.token(), FileOp::Remove { path: index });
-        if dead.blocks >= RECYCLED_BYTES_MIN && dir.recycled.files.len() < RECYCLED_MAX {
+        // What ranges were sent of stays as it is.
+        if !gone.shared && dead.blocks >= RECYCLED_BYTES_MIN && dir.recycled.files.len() < RECYCLED_MAX {
             dir.recycled.next += 1;
             let number = dir.recycled.next;
             dead.recycle = Some(number);
@@ -784,6 +788,7 @@ impl Store {
         } else {
             io.file(token, FileOp::Remove { path });
         }
+        self.close_gone(io, gone);
     }
 }
 

@@ -9,6 +9,7 @@ pub mod cover;
 pub mod files;
 pub mod hand;
 pub mod laps;
+pub mod ranges;
 pub mod read;
 pub mod space;
 pub mod tail;
@@ -18,6 +19,7 @@ use crate::io::{Io, Token};
 use crate::mail::{Appended, ReplyTo, SlotAddr};
 use commit::Committer;
 use hand::{Hand, SegmentFile};
+use ranges::Ranges;
 use read::ColdReads;
 use ringlog_engine::ErrorCode;
 use ringlog_engine::batch::{BatchHeader, HEADER_LEN, TimestampType, stamp};
@@ -55,6 +57,10 @@ pub enum Purpose {
     ColdRead {
         part: PartIdx,
     },
+    /// The opening of a segment's file to send ranges of it.
+    ShareFile {
+        part: PartIdx,
+    },
     /// File work that nobody waits for: the removal of a file, the closing of a descriptor.
     Forgotten,
     /// A flush of a journal that makes destaged bytes durable and no commit.
@@ -72,6 +78,7 @@ impl Purpose {
             Purpose::ColdRead { part } => 4 << 56 | u64::from(part.0),
             Purpose::Forgotten => 5 << 56,
             Purpose::Cover { dir } => 6 << 56 | u64::from(dir) << 32,
+            Purpose::ShareFile { part } => 7 << 56 | u64::from(part.0),
         })
     }
 
@@ -84,6 +91,7 @@ impl Purpose {
             4 => Purpose::ColdRead { part: PartIdx(low) },
             5 => Purpose::Forgotten,
             6 => Purpose::Cover { dir },
+            7 => Purpose::ShareFile { part: PartIdx(low) },
             kind => panic!("a completion of unknown kind {kind}"),
         }
     }
@@ -155,6 +163,7 @@ pub struct Partition {
     pub files: VecDeque<SegmentFile>,
     pub hand: Hand,
     pub cold: ColdReads,
+    pub ranges: Ranges,
     /// Everything before this place is in a commit that was built.
     committed: Place,
     /// Offset at that place.
@@ -184,6 +193,8 @@ pub struct StoreLimits {
     pub memory_reserve: usize,
     /// Memory that may stay taken once everything in it is also in segment files.
     pub tail_cache: usize,
+    /// At least so many good bytes of a segment are sent from its file, fewer from memory.
+    pub range_min: u32,
 }
 
 /// One log directory as one core uses it.
@@ -242,6 +253,8 @@ pub struct Store {
     /// Partitions that wait for room on disk or for a delay, and until when.
     waiting: Vec<(PartIdx, MonoMs)>,
     zeros: Option<Block>,
+    /// Files given up while ranges of them are still to be sent.
+    parting: Vec<std::sync::Arc<ranges::SharedFile>>,
     /// A cold read found no memory: evict at the end of the turn.
     memory_wanted: bool,
     /// Memory taken above which trimming is tried again.
@@ -270,6 +283,7 @@ impl Store {
             steps: 0,
             waiting: Vec::new(),
             zeros: None,
+            parting: Vec::new(),
             memory_wanted: false,
             trim_at: 0,
         }
@@ -314,6 +328,7 @@ impl Store {
             files: VecDeque::new(),
             hand: if has_folder { Hand::with_dir() } else { Hand::default() },
             cold: ColdReads::default(),
+            ranges: Ranges::default(),
             committed,
             committed_offset,
             durable: committed,
@@ -751,7 +766,8 @@ mod tests {
 
     #[test]
     fn fetches_that_wait_in_vain_leave_one_ring_of_each_connection() {
-        let limits = StoreLimits { direct_min: 16384, destage: 65536, memory_reserve: 0, tail_cache: 0 };
+        let limits =
+            StoreLimits { direct_min: 16384, destage: 65536, memory_reserve: 0, tail_cache: 0, range_min: u32::MAX };
         let mut store = Store::new(0, Vec::new(), BlockPool::new(1 << 20), limits);
         let log = LogConfig {
             segment_bytes: 1 << 20,

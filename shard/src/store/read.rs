@@ -6,6 +6,7 @@
 //!
 //! One disk operation at a time per partition. Lives on the core that owns the partition.
 
+use super::ranges::Ranged;
 use super::{PartIdx, Partition, Purpose, Store, files};
 use crate::io::memory::{Block, BlockMut, Span};
 use crate::io::{Access, FileId, FileOp, Io};
@@ -20,6 +21,10 @@ use std::collections::VecDeque;
 
 /// Bytes read ahead of a reader that comes from the disk.
 const READ_AHEAD: usize = 1 << 20;
+/// While others write to the directory it is read in pieces of so many bytes: what they write waits for one at most.
+const PIECE: usize = 64 << 10;
+/// So many reads of a partition without a commit of its directory, and its next are whole.
+const QUIET_READS: u32 = 8;
 /// Blocks of cold data kept per partition, and files of sealed segments kept open.
 const BLOCKS_MAX: usize = 4;
 const FILES_MAX: usize = 4;
@@ -60,6 +65,8 @@ enum Step {
         start: u32,
         /// Where the bytes end that are durable.
         end: u32,
+        /// Bytes asked of the disk at a time.
+        piece: usize,
     },
     OpenIndex {
         base: i64,
@@ -84,6 +91,9 @@ pub struct ColdReads {
     files: VecDeque<(i64, FileId)>,
     blocks: VecDeque<ColdBlock>,
     step: Step,
+    /// Commits of the directory when a block was read last, and the blocks read since there was one.
+    commits: u64,
+    quiet: u32,
     /// What could not be read, told once to whoever asks: segment and block.
     failed: Option<(i64, u32)>,
     /// Indexes to make again once the segment's file is open.
@@ -140,6 +150,18 @@ impl ColdReads {
 
     pub fn files(&mut self) -> impl Iterator<Item = FileId> + '_ {
         self.files.drain(..).map(|(_, f)| f)
+    }
+
+    /// Bytes to read at a time, given the number of commits the directory has seen.
+    fn piece(&mut self, commits: u64) -> usize {
+        self.quiet = if self.commits == commits { self.quiet.saturating_add(1) } else { 0 };
+        self.commits = commits;
+        if self.quiet > QUIET_READS { usize::MAX } else { PIECE }
+    }
+
+    /// Is the beginning of a batch in a block?
+    pub fn has(&self, place: Place) -> bool {
+        self.find(place, HEADER_LEN).is_some()
     }
 
     pub fn idle(&self) -> bool {
@@ -207,6 +229,7 @@ impl Store {
             log_start: p.log.log_start(),
             diverging: None,
             spans: Vec::new(),
+            range: None,
             bytes: 0,
             pending: false,
         };
@@ -217,10 +240,14 @@ impl Store {
                 self.load_index(io, part, base);
                 answer.pending = true;
             }
-            Ok(Located::At(place)) => {
-                let place = self.get(part).and_then(|p| p.tail.locate(ask.offset)).unwrap_or(place);
-                self.read_from(io, part, place, ask, &mut answer);
-            }
+            Ok(Located::At(place)) => match self.file_range(io, part, place, ask) {
+                Some(Ranged::Here(range)) => (answer.bytes, answer.range) = (range.len, Some(range)),
+                Some(Ranged::Pending) => answer.pending = true,
+                None => {
+                    let place = self.get(part).and_then(|p| p.tail.locate(ask.offset)).unwrap_or(place);
+                    self.read_from(io, part, place, ask, &mut answer);
+                }
+            },
         }
         answer
     }
@@ -347,9 +374,17 @@ impl Store {
             Look::Memory => p.tail.spans(at.segment, at.position, to, &mut spans),
             Look::Cold(block, start) => {
                 let good = self.good_until(part, (at, header), to, &block, start);
-                spans.push(block.span((at.position - start) as usize, (good.min(to) - at.position) as usize));
-                if good - start >= READ_AHEAD as u32 / 2 {
-                    let edge = self.good_until(part, (at, header), u32::MAX, &block, start);
+                let ahead = good - start >= READ_AHEAD as u32 / 2;
+                let edge = if ahead { self.good_until(part, (at, header), u32::MAX, &block, start) } else { good };
+                let least = self.limits.range_min;
+                let p = self.get_mut(part).expect("it was there");
+                // A range may follow this block: what comes after it was read before.
+                let known = ask.max_bytes >= least && p.ranges.good_until(at.segment, at.position) > edge;
+                p.ranges.note_good(at.segment, at.position, edge);
+                let sent = (at.position + first, good.min(to));
+                let end = if known { p.end_before_range(at.segment, sent, ask.max_bytes, least) } else { sent.1 };
+                spans.push(block.span((at.position - start) as usize, (end - at.position) as usize));
+                if ahead && !known {
                     self.read_ahead(io, part, Place { position: edge, ..at });
                 }
             }
@@ -455,9 +490,11 @@ impl Store {
             self.memory_wanted = true;
             return;
         };
-        let p = self.get_mut(part).expect("it was there");
-        p.cold.step = Step::Read { base, start, end: end.min(start + len as u32) };
-        io.read(Purpose::ColdRead { part }.token(), file, u64::from(start), block, len as u32);
+        let p = self.partitions[part.0 as usize].as_mut().expect("it was there");
+        let commits = self.dirs[p.dir as usize].committer.commits;
+        let piece = len.min(p.cold.piece(commits));
+        p.cold.step = Step::Read { base, start, end: end.min(start + len as u32), piece };
+        io.read(Purpose::ColdRead { part }.token(), file, u64::from(start), block, piece as u32);
     }
 
     /// A reader has come past the middle of the last block read: what begins at `next`, the first batch that is not whole in
@@ -546,9 +583,17 @@ impl Store {
     pub fn on_cold_read(&mut self, io: &mut impl Io, part: PartIdx, block: BlockMut, result: i32) {
         let Some(p) = self.partitions[part.0 as usize].as_mut() else { return };
         match std::mem::take(&mut p.cold.step) {
-            Step::Read { base, start, end } if result >= 0 => {
-                let there = start + result as u32;
-                if there < end {
+            Step::Read { base, start, end, piece } if result >= 0 => {
+                let there = start + block.len() as u32;
+                let more = there < end && result as usize == piece;
+                let file = p.file(base).and_then(|f| f.file).or_else(|| p.cold.file(base));
+                if let Some(file) = file.filter(|_| more) {
+                    let piece = piece.min((end - there).next_multiple_of(BLOCK as u32) as usize);
+                    p.cold.step = Step::Read { base, start, end, piece };
+                    return io.read(Purpose::ColdRead { part }.token(), file, u64::from(there), block, piece as u32);
+                }
+                // If the file was closed meanwhile, this much of it was read.
+                if there < end && !more {
                     eprintln!("error: {}: the file of segment {base} ends at byte {there}; the rest is refused", p.key);
                     p.cold.failed = Some((base, start));
                 }

@@ -15,6 +15,8 @@ keys! {
         "An append of a partition in one turn at least this large goes straight to its segment, bytes.";
     "ringlog.destage.bytes", Int, Some("65536"), between(4096, 16777216), ReadOnly, Acts,
         "Size of the pieces journalled data is written to its segment in, bytes.";
+    "ringlog.fetch.range.min.bytes", Int, Some("262144"), between(4096, 2147483647), ReadOnly, Acts,
+        "Records of a sealed segment that were read and checked before are sent from its file, if it is at least so many bytes.";
     "ringlog.disk.reserve.bytes", Long, Some("268435456"), at_least(0), ReadOnly, Acts,
         "Free space of a file system under which writes are refused, bytes.";
     "ringlog.inflight.connection.requests", Int, Some("64"), between(1, 65536), ReadOnly, Acts,
