@@ -220,6 +220,9 @@ class Member(threading.Thread, ConsumerRebalanceListener):
             request, auto_offset_reset="earliest", client_id=request["name"], group_instance_id=request.get("instance"),
             session_timeout_ms=request.get("session", 10000), heartbeat_interval_ms=300,
             partition_assignment_strategy=[CooperativeStickyAssignor if cooperative else RangePartitionAssignor])
+        # kafka-python 3.0 loses an assignment that arrives after a poll ran out during a rebalance, with Apache Kafka too: it is
+        # given the topic's partitions first, so that it need not join twice, and long polls.
+        self.consumer.partitions_for_topic(request["topic"])
         self.consumer.subscribe([request["topic"]], listener=self)
 
     def on_partitions_assigned(self, assigned):
@@ -231,7 +234,7 @@ class Member(threading.Thread, ConsumerRebalanceListener):
     def run(self):
         try:
             while not self.ending.is_set():
-                batches = self.consumer.poll(timeout_ms=100)
+                batches = self.consumer.poll(timeout_ms=1000)
                 self.assigned = sorted(p.partition for p in self.consumer.assignment())
                 for batch in batches.values():
                     self.records.extend([r.partition, r.offset, encode(r.value)] for r in batch)
