@@ -4,7 +4,7 @@
 //! (`store/space.rs`), and the checker of heavy batches.
 
 use crate::api::{DirInfo, owner};
-use crate::boot::{self, Booted, BootedDir};
+use crate::boot::{self, Booted, BootedDir, OldJournals};
 use crate::checker::Checker;
 use crate::cli::StartArgs;
 use crate::core::control::{Control, METADATA_FOLDER, METADATA_KEY, dir_index, metadata_batch, store_config};
@@ -218,7 +218,7 @@ struct Node {
 /// Removes the journals of earlier starts once every core's first commit is durable in every directory.
 struct Retire {
     left: AtomicUsize,
-    old: Vec<(PathBuf, Vec<PathBuf>)>,
+    old: Vec<(PathBuf, OldJournals)>,
 }
 
 impl Retire {
@@ -384,6 +384,7 @@ impl Node {
             config: self.config.clone(),
             image: self.image.clone(),
             dirs: self.dirs.clone(),
+            doubtful: self.booted.dirs.iter().map(|d| d.doubtful).collect(),
             advertised,
             wakers: self.wakers.clone(),
             space: self.space.clone(),
@@ -462,6 +463,8 @@ struct Seat {
     config: Arc<BrokerConfig>,
     image: Arc<Image>,
     dirs: Vec<DirInfo>,
+    /// Directories whose journals are damaged.
+    doubtful: Vec<bool>,
     advertised: Vec<(String, u16)>,
     wakers: Arc<Wakers>,
     space: Arc<Space>,
@@ -519,7 +522,7 @@ impl Seat {
         }
         self.add_new(&mut store, now);
         let routes = Routes::new(self.image.clone(), &self.config, cores, |key| store.find(key));
-        let groups = self.coordinators(&mut store, now, logs)?;
+        let groups = self.coordinators(&mut store, now, logs);
         let control = (self.core == 0).then(|| self.control(&mut store, now, metadata));
         let seed = u64::from_le_bytes(random()[..8].try_into().expect("eight bytes"));
         let setup = Setup {
@@ -537,7 +540,8 @@ impl Seat {
         Ok(Shard::new(io, setup, store, routes, post, groups, control))
     }
 
-    /// Partitions of this core that have never held a record: no journal knows them.
+    /// Partitions of this core that have never held a record: no journal knows them. Where journals are damaged that proves
+    /// nothing, and they are closed.
     fn add_new(&self, store: &mut Store, now: Now) {
         for topic in self.image.topics() {
             for (k, p) in topic.partitions.iter().enumerate() {
@@ -546,9 +550,13 @@ impl Seat {
                     continue;
                 }
                 let producers = ProducerStates::new(self.config.limits.producers_per_partition);
-                let log = PartitionLog::empty(key, now.wall, producers);
+                let mut log = PartitionLog::empty(key, now.wall, producers);
+                let dir = dir_index(&self.dirs, p.dir);
+                if self.doubtful[usize::from(dir)] {
+                    log.close();
+                }
                 let config = store_config(&self.config.topic(&topic.configs));
-                store.add(topic.name.as_str().into(), dir_index(&self.dirs, p.dir), p.leader_epoch, config, log, false);
+                store.add(topic.name.as_str().into(), dir, p.leader_epoch, config, log, false);
             }
         }
     }
@@ -574,43 +582,59 @@ impl Seat {
         Control::new(self.image.clone(), part, partition.log.bytes())
     }
 
-    fn coordinators(
-        &self,
-        store: &mut Store,
-        now: Now,
-        logs: Vec<(i32, crate::store::PartIdx)>,
-    ) -> Result<Coordinators, String> {
+    fn coordinators(&self, store: &mut Store, now: Now, logs: Vec<(i32, crate::store::PartIdx)>) -> Coordinators {
         let config = group_config(&self.config);
         let mut all = Coordinators::default();
         for (partition, part) in logs {
             let p = store.get(part).expect("it was added");
-            let mut coordinator = Coordinator::new(partition);
-            let mut failure = None;
-            let path = &store.dirs[p.dir as usize].path;
-            boot::read_all(path, OFFSETS_TOPIC, &p.log, |header, batch| {
-                if let (None, Err(why)) = (&failure, replay(&mut coordinator, batch)) {
-                    failure = Some(format!("{OFFSETS_TOPIC}-{partition} at offset {}: {why}", header.base_offset));
+            let loaded = load(&store.dirs[p.dir as usize].path, partition, &p.log);
+            match loaded {
+                Ok(mut coordinator) => {
+                    coordinator.loaded(now, &config);
+                    all.add(coordinator, part);
                 }
-            })
-            .map_err(|e| e.to_string())?;
-            if let Some(why) = failure {
-                eprintln!("error: {why}: groups of this partition may miss offsets from there on");
+                Err(why) => {
+                    eprintln!(
+                        "error: {why}. Groups of this partition have no coordinator (COORDINATOR_NOT_AVAILABLE), all others \
+                         do; see `ringlog repair`"
+                    );
+                    all.refuse(partition);
+                }
             }
-            coordinator.loaded(now, &config);
-            all.add(coordinator, part);
         }
         let topic = self.image.topic(OFFSETS_TOPIC);
         for partition in 0..topic.map_or(0, |t| t.partitions.len() as i32) {
             let key = PartitionKey { topic: topic.expect("it has partitions").id, partition };
-            if let Some(part) = store.find(key)
-                && !all.has(partition)
-            {
-                let mut coordinator = Coordinator::new(partition);
-                coordinator.loaded(now, &config);
-                all.add(coordinator, part);
+            let Some(part) = store.find(key).filter(|_| !all.has(partition)) else { continue };
+            if store.get(part).is_some_and(|p| p.log.is_closed()) {
+                all.refuse(partition);
+                continue;
             }
+            let mut coordinator = Coordinator::new(partition);
+            coordinator.loaded(now, &config);
+            all.add(coordinator, part);
         }
-        Ok(all)
+        all
+    }
+}
+
+/// Replays the log of a partition of `__consumer_offsets`: whole, or not at all. Offsets that are too old would have groups
+/// read again what they had finished with.
+fn load(dir: &std::path::Path, partition: i32, log: &PartitionLog) -> Result<Coordinator, String> {
+    if log.is_closed() {
+        return Err(format!("{OFFSETS_TOPIC}-{partition}: its newest records may be lost"));
+    }
+    let mut coordinator = Coordinator::new(partition);
+    let mut failure = None;
+    let read = boot::read_all(dir, OFFSETS_TOPIC, log, |header, batch| {
+        if let (None, Err(why)) = (&failure, replay(&mut coordinator, batch)) {
+            failure = Some(format!("{OFFSETS_TOPIC}-{partition} at offset {}: {why}", header.base_offset));
+        }
+    });
+    match (read, failure) {
+        (Err(why), _) => Err(why.to_string()),
+        (Ok(()), Some(why)) => Err(why),
+        (Ok(()), None) => Ok(coordinator),
     }
 }
 

@@ -3,6 +3,7 @@
 use ringlog_engine::batch::{BatchBuilder, BatchHeader};
 use ringlog_engine::codec::{Codec, Encoder};
 use ringlog_engine::config::{BrokerConfig, ServerProperties};
+use ringlog_engine::log::index::{IndexFile, SegmentIndex};
 use ringlog_engine::log::journal::{BLOCK, FRAME_HEADER_LEN, FrameHeader, Record};
 use ringlog_engine::log::partition::PartitionLog;
 use ringlog_engine::log::recover::PartitionState;
@@ -188,6 +189,7 @@ fn state(log: &PartitionLog) -> Vec<u8> {
     let mut producers = Vec::new();
     log.producers.encode(&mut producers);
     let state = PartitionState {
+        closed: log.is_closed(),
         destaged: log.end().position,
         next_offset: log.next_offset(),
         log_start: log.log_start(),
@@ -218,7 +220,7 @@ fn a_new_directory_is_marked_and_kept_from_others() {
     assert_eq!((booted.node_id, booted.cluster_id.len(), booted.dirs.len()), (1, 22, 1));
     let made = &booted.dirs[0];
     assert_eq!((made.journals.len(), made.journal_file_bytes, made.partitions.len()), (2, HALF, 0));
-    assert!(made.old_journals.is_empty());
+    assert!(made.old_journals.whole.is_empty());
     let refused = start(&dir, 2).unwrap_err();
     assert!(refused.contains("in use") && refused.contains(&std::process::id().to_string()), "{refused}");
     let (cluster, id, incarnation) = (booted.cluster_id.clone(), made.id, made.incarnation);
@@ -226,10 +228,10 @@ fn a_new_directory_is_marked_and_kept_from_others() {
     let again = start(&dir, 1).unwrap();
     assert_eq!((again.cluster_id.clone(), again.dirs[0].id), (cluster, id));
     assert!(again.dirs[0].incarnation > incarnation);
-    assert_eq!(again.dirs[0].old_journals.len(), 4);
+    assert_eq!(again.dirs[0].old_journals.whole.len(), 4);
     boot::retire(&again.dirs[0].old_journals, &dir).unwrap();
     boot::retire(&again.dirs[0].old_journals, &dir).unwrap();
-    assert!(again.dirs[0].old_journals.iter().all(|path| !path.exists()));
+    assert!(again.dirs[0].old_journals.whole.iter().all(|path| !path.exists()));
     drop(again);
     let other = start_with(&BrokerConfig { node_id: 2, ..config(&[&dir]) }, 1).unwrap_err();
     assert!(other.contains("belongs to node 1"), "{other}");
@@ -387,6 +389,124 @@ fn damage_below_the_durable_mark_stops_the_start_and_changes_nothing() {
     assert!(start(&folder.0, 1).is_ok());
 }
 
+const METADATA: PartitionKey = PartitionKey { topic: TopicId::METADATA, partition: 0 };
+
+/// What every frame says of the metadata log: where it ends.
+fn metadata_end(bytes: &[u8]) -> Record<'static> {
+    Record::Append { key: METADATA, segment: 0, position: bytes.len() as u32, bytes: &[] }
+}
+
+fn rot(journal: &Path, at: u64) {
+    let mut bytes = fs::read(journal).unwrap();
+    bytes[at as usize + 200] ^= 4;
+    fs::write(journal, bytes).unwrap();
+}
+
+/// Two cores. Core 0 has the metadata log and partition 3; one frame of core 1 is lost to damage.
+#[test]
+fn damage_of_a_journal_costs_what_may_have_been_in_it_and_nothing_else() {
+    let folder = Folder::new("holes");
+    let booted = start(&folder.0, 2).unwrap();
+    let metadata = batch(0, 30);
+    Core::new(&booted, 0).commit(&[
+        Record::Append { key: METADATA, segment: 0, position: 0, bytes: &metadata },
+        Record::Append { key: key(3), segment: 0, position: 0, bytes: &batch(0, 100) },
+    ]);
+    let parts: Vec<Vec<u8>> = (0..5).map(|k| batch(k, 300)).collect();
+    let len = parts[0].len() as u32;
+    let append = |partition: i32, k: u32| Record::Append {
+        key: key(partition),
+        segment: 0,
+        position: k * len,
+        bytes: &parts[k as usize],
+    };
+    let mut core = Core::new(&booted, 1);
+    core.commit(&[append(0, 0), append(1, 0), append(2, 0)]);
+    let hole = core.next.position;
+    core.commit(&[append(0, 1), append(1, 1)]);
+    core.commit(&[append(0, 2), append(2, 1)]);
+    core.commit(&[append(0, 3)]);
+    rot(&files::journal(&folder.0, booted.dirs[0].incarnation, 1, 0), hole);
+    drop(booted);
+    // One that no journal speaks of: a finished segment, and one that was not.
+    let stranger = files::partition_dir(&folder.0, "t", key(4));
+    fs::create_dir_all(&stranger).unwrap();
+    let finished = IndexFile {
+        base_offset: 0,
+        next_offset: 2,
+        segment_len: 2 * len,
+        first_append: NOW.wall,
+        index: SegmentIndex::default(),
+    };
+    fs::write(stranger.join("00000000000000000000.log"), parts[..2].concat()).unwrap();
+    fs::write(stranger.join("00000000000000000000.index"), finished.encode()).unwrap();
+    fs::write(stranger.join("00000000000000000002.log"), vec![9; 5000]).unwrap();
+
+    for round in 0..2 {
+        let booted = start(&folder.0, 2).unwrap();
+        let told = |partition: i32| {
+            let log = &find(&booted, key(partition)).log;
+            (log.next_offset(), log.damaged_from(), log.is_closed())
+        };
+        assert_eq!(told(0), (4, 1, false), "it went on: offset 1 is lost");
+        assert_eq!(told(1), (1, 1, true), "whatever followed offset 0 is lost");
+        assert_eq!(told(2), (2, i64::MAX, false), "it went on where it had ended");
+        assert_eq!(told(3), (1, i64::MAX, false), "another core's");
+        assert_eq!(told(4), (2, 2, true));
+        assert_eq!(offsets(&booted, find(&booted, key(2))), [0, 1]);
+        assert_eq!(offsets(&booted, find(&booted, key(3))), [0]);
+        let first = fs::read(files::segment(&folder.0, &find(&booted, key(0)).topic, key(0), 0)).unwrap();
+        assert!(first.starts_with(&parts[0]) && first[2 * len as usize..] == parts[2..4].concat());
+        assert_eq!(fs::read(stranger.join("00000000000000000002.log")).unwrap(), vec![9; 5000]);
+        if round > 0 {
+            assert!(!booted.dirs[0].doubtful);
+            continue;
+        }
+        assert!(
+            booted.dirs[0].doubtful && booted.notices.iter().any(|n| n.contains("damaged")),
+            "{:?}",
+            booted.notices
+        );
+        // Both cores say in their first frames how things are; then the old journals go, and the damaged one is kept.
+        for (number, partitions) in [(0, vec![METADATA, key(3)]), (1, vec![key(0), key(1), key(2), key(4)])] {
+            let states: Vec<Vec<u8>> = partitions.iter().map(|key| state(&find(&booted, *key).log)).collect();
+            let records: Vec<Record<'_>> =
+                partitions.iter().zip(&states).map(|(key, state)| state_of(find(&booted, *key), state)).collect();
+            Core::new(&booted, number).commit(&records);
+        }
+        let old = &booted.dirs[0].old_journals;
+        assert_eq!((old.whole.len(), old.damaged.len()), (2, 2));
+        boot::retire(old, &folder.0).unwrap();
+        assert_eq!(fs::read_dir(folder.at(files::SET_ASIDE)).unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn the_metadata_log_is_proven_by_every_later_frame_or_the_start_refused() {
+    let folder = Folder::new("proof");
+    let booted = start(&folder.0, 1).unwrap();
+    let (metadata, one) = (batch(0, 30), batch(0, 100));
+    let mut core = Core::new(&booted, 0);
+    core.commit(&[Record::Append { key: METADATA, segment: 0, position: 0, bytes: &metadata }]);
+    let hole = core.next.position;
+    core.commit(&[Record::Append { key: key(5), segment: 0, position: 0, bytes: &one }, metadata_end(&metadata)]);
+    let journal = files::journal(&folder.0, booted.dirs[0].incarnation, 0, 0);
+    drop(booted);
+    let without = folder.copy("proof-without");
+    core.commit(&[metadata_end(&metadata)]);
+    rot(&journal, hole);
+    let booted = start(&folder.0, 1).unwrap();
+    assert_eq!(offsets(&booted, find(&booted, METADATA)), [0]);
+    assert!(booted.dirs[0].doubtful, "partition 5 must not be taken for one that never held a record");
+    let journal = without.at(journal.file_name().unwrap().to_str().unwrap());
+    let mut core = Core { dir: without.0.clone(), next: core.next };
+    (core.next.sequence, core.next.position, core.next.durable_sequence) = (3, 2 * BLOCK as u64, 2);
+    core.commit(&[]);
+    rot(&journal, hole);
+    let refused = start(&without.0, 1).unwrap_err();
+    assert!(refused.contains("metadata log") && refused.contains("ringlog repair"), "{refused}");
+}
+
 #[test]
 fn the_metadata_log_names_topics_without_folders() {
     let folder = Folder::new("names");
@@ -400,14 +520,13 @@ fn the_metadata_log_names_topics_without_folders() {
     builder.append(1, None, Some(&value), &[]);
     let mut bytes = Vec::new();
     builder.finish(0, 0, Codec::None, 0, &mut Encoder::default(), &mut bytes);
-    let metadata = PartitionKey { topic: TopicId::METADATA, partition: 0 };
     Core::new(&booted, 0).commit(&[
         Record::Append { key: key(4), segment: 0, position: 0, bytes: &batch(0, 10) },
-        Record::Append { key: metadata, segment: 0, position: 0, bytes: &bytes },
+        Record::Append { key: METADATA, segment: 0, position: 0, bytes: &bytes },
     ]);
     drop(booted);
     let booted = start(&folder.0, 3).unwrap();
-    assert_eq!(find(&booted, metadata).topic, "__cluster_metadata");
+    assert_eq!(find(&booted, METADATA).topic, "__cluster_metadata");
     assert_eq!(find(&booted, key(4)).topic, "events");
     assert_eq!(offsets(&booted, find(&booted, key(4))), [0]);
     assert!(files::segment(&folder.0, "events", key(4), 0).exists());
@@ -434,19 +553,19 @@ fn a_start_that_ended_before_its_journals_spoke_for_all_is_told_from_both() {
     let other_state = state(&find(&booted, key(1)).log);
     let other = state_of(find(&booted, key(1)), &other_state);
     let mut second = Core::new(&booted, 1);
-    let old = booted.dirs[0].old_journals.clone();
+    let old = booted.dirs[0].old_journals.whole.clone();
     assert_eq!(old.len(), 2);
     let dir = folder.copy("between-one");
     let third = start(&dir.0, 1).unwrap();
     assert_eq!(offsets(&third, find(&third, key(0))), [0, 1]);
     assert_eq!(offsets(&third, find(&third, key(1))), [0]);
-    assert_eq!(third.dirs[0].old_journals.len(), 6);
+    assert_eq!(third.dirs[0].old_journals.whole.len(), 6);
     // Without the old journals the second core's silence would be a loss.
     let lost = folder.copy("between-lost");
     for path in &old {
         fs::remove_file(lost.at(path.file_name().unwrap().to_str().unwrap())).unwrap();
     }
-    assert!(start(&lost.0, 1).unwrap_err().contains("holds nothing"));
+    assert!(start(&lost.0, 1).unwrap_err().contains("frame 1 of core 1"));
     // Both have committed: the old journals may go, in any part.
     second.commit(&[other, Record::Append { key: key(1), segment: 1, position: 0, bytes: &batch(1, 100) }]);
     drop(booted);
@@ -573,6 +692,7 @@ fn laps_take_turns_and_a_new_one_needs_the_old_only_for_bytes() {
     let about = |k: usize, destaged: u32| {
         let mut out = Vec::new();
         let state = PartitionState {
+            closed: false,
             destaged,
             next_offset: k as i64,
             log_start: 0,

@@ -118,9 +118,11 @@ struct Run {
     crashes: u32,
     old_journals: Vec<PathBuf>,
     tolerant: bool,
+    /// Every batch is of an idempotent producer of its own.
+    idempotent: bool,
 }
 
-const PRODUCERS: u32 = 8;
+const PRODUCERS: u32 = 5000;
 
 fn config(dir: &Path, half: u64) -> BrokerConfig {
     let text = format!("node.id=1\nlisteners=PLAINTEXT://127.0.0.1:9092\nlog.dirs={}\n", dir.display());
@@ -177,7 +179,7 @@ fn open(dir: &Path, booted: Booted, sizes: &Sizes) -> (SimDisk, Store, Vec<Found
     };
     let store = Store::new(0, vec![dir], BlockPool::new(sizes.memory), limits);
     let logs = booted_dir.partitions.into_iter().map(|p| (p.key, p.topic, p.log, p.has_folder)).collect();
-    (disk, store, logs, booted_dir.old_journals)
+    (disk, store, logs, booted_dir.old_journals.whole)
 }
 
 fn batch(random: &mut Random, size: usize) -> (BatchHeader, Vec<u8>) {
@@ -226,6 +228,7 @@ impl Run {
             crashes: 0,
             old_journals,
             tolerant: false,
+            idempotent: false,
         };
         for _ in 0..sizes.partitions {
             run.create();
@@ -259,7 +262,11 @@ impl Run {
     }
 
     fn append(&mut self, key: PartitionKey, size: usize) {
-        let (header, body) = batch(&mut self.random, size);
+        let (mut header, body) = batch(&mut self.random, size);
+        if self.idempotent {
+            (header.producer_id, header.producer_epoch, header.base_sequence) = (self.next_wait as i64, 0, 0);
+            header.crc = checksum(&header.encode(), Rope::of(&body));
+        }
         let part = self.store.find(key).unwrap();
         let acks = if self.random.one_in(5) { 1 } else { -1 };
         let model = &self.models[&key];
@@ -623,13 +630,20 @@ fn after_a_failed_write_or_flush_nothing_is_acknowledged_and_nothing_lost() {
             run.step(8);
         }
         run.tolerant = true;
-        let what =
-            [Fail::Write(libc::EIO), Fail::Sync(libc::EIO), Fail::Sync(libc::ENOSPC), Fail::Allocate(libc::ENOSPC)];
-        run.disk.fail = Some(what[seed as usize % what.len()]);
+        let what = [
+            Fail::Write(libc::EIO),
+            Fail::Sync(libc::EIO),
+            Fail::Sync(libc::ENOSPC),
+            Fail::Allocate(libc::ENOSPC),
+            Fail::SyncDir(libc::EMFILE),
+        ];
+        let what = what[seed as usize % what.len()];
+        run.disk.fail = Some(what);
         for _ in 0..600 {
             run.step(8);
         }
         if run.store.dirs[0].latched.is_some() {
+            assert!(!matches!(what, Fail::SyncDir(_) | Fail::Allocate(_)), "seed {seed}: latched by {what:?}");
             while let Some(done) = run.disk.complete(&mut run.random) {
                 run.done(done);
             }
@@ -643,4 +657,64 @@ fn after_a_failed_write_or_flush_nothing_is_acknowledged_and_nothing_lost() {
         run.crash(false);
     }
     assert!(latched > 5 && went_on > 3, "{latched} latched, {went_on} went on");
+}
+
+/// What a lap says of its producers at its start never outgrows the journal, however many there are.
+#[test]
+fn producers_are_forgotten_before_a_journal_is_too_small_for_them() {
+    for seed in 1..4 {
+        let mut random = Random::new(seed);
+        let sizes = Sizes {
+            half: 128 << 10,
+            batch_max: 3 << 10,
+            partitions: 4,
+            memory: 64 << 20,
+            ..Sizes::random(&mut random)
+        };
+        let mut run = Run::new(seed, Some(sizes), "producers");
+        run.idempotent = true;
+        for _ in 0..3 {
+            for _ in 0..4000 {
+                run.step(30);
+            }
+            let latched = &run.store.dirs[0].latched;
+            assert!(latched.is_none() && run.store.dirs[0].committer.lap > 2, "seed {seed}: {latched:?}");
+            run.crash(true);
+        }
+    }
+}
+
+/// What an acknowledgement waits for: acks=1, and a relaxed topic whatever acks says, for the write; all others for the flush,
+/// before which nobody reads them, either.
+#[test]
+fn only_relaxed_topics_and_acks_1_are_answered_before_the_flush() {
+    let mut run = Run::new(1, Some(Sizes { partitions: 0, ..Sizes::random(&mut Random::new(1)) }), "relaxed");
+    let mut parts = Vec::new();
+    for (relaxed, acks) in [(false, -1), (false, 1), (true, -1), (true, 1)] {
+        let key = run.create();
+        let part = run.store.find(key).unwrap();
+        run.store.get_mut(part).unwrap().config.relaxed = relaxed;
+        run.models.get_mut(&key).unwrap().relaxed = relaxed;
+        let (header, body) = batch(&mut run.random, 500);
+        let to = run.waiter(Wait::Batch { key, base: 0, durable: false });
+        run.models.get_mut(&key).unwrap().batches.push(Batch { base: 0, next: 0, bytes: Vec::new(), acked: false });
+        let now = run.disk.now();
+        run.store.append(now, part, (&header, Rope::of(&body)), acks, to).unwrap();
+        parts.push((part, run.next_wait, i64::from(header.last_offset_delta) + 1));
+    }
+    run.turn();
+    let told = |run: &Run| -> Vec<(bool, bool)> {
+        let answered = |wait: &u64| !run.waits.contains_key(wait);
+        parts
+            .iter()
+            .map(|(p, wait, end)| (answered(wait), run.store.get(*p).unwrap().log.high_watermark() == *end))
+            .collect()
+    };
+    assert_eq!(told(&run), [(false, false); 4], "nothing is written yet");
+    while let Some(done) = run.disk.complete_but_no_flush() {
+        run.done(done);
+    }
+    assert_eq!(told(&run), [(false, false), (true, false), (true, true), (true, true)], "written, not flushed");
+    run.quiesce();
+    assert_eq!(told(&run), [(true, true); 4]);
 }

@@ -42,7 +42,7 @@
 //!
 //! | kind | | payload |
 //! |---|---|---|
-//! | 1 | append | whole batches |
+//! | 1 | append | whole batches; none where it only says that the partition's log ends there |
 //! | 2 | extent | the 61-byte headers of batches whose bytes went straight to the segment |
 //! | 3 | redo | bytes of the segment |
 //! | 4 | trim | none; kind's own: the log start offset |
@@ -261,67 +261,91 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// A core's journal of one incarnation: the run of frames to be believed.
+/// A core's journal of one incarnation: the frames to be believed, in order.
 #[derive(Debug)]
 pub struct Journal<'a> {
     pub frames: Vec<Frame<'a>>,
     /// Frames up to this sequence, and the direct writes they speak of, are known to have been flushed.
     pub durable: u64,
+    /// Where frames are missing that had been flushed: the journal is damaged there. None in a whole one.
+    pub holes: Vec<Hole>,
 }
 
-/// Why a core's journal cannot be believed as a whole.
+/// Frames that had been flushed and are not there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Damage {
-    /// Written by a newer version of Ringlog: its format.
-    Newer(u16),
-    /// This frame had been flushed and is not there.
-    Missing { sequence: u64 },
+pub struct Hole {
+    /// They were before this one of the journal's frames, or after the last.
+    pub before: usize,
+    /// The first of them, as far as is known.
+    pub sequence: u64,
 }
+
+/// A journal of a newer version of Ringlog: its format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Newer(pub u16);
 
 /// Reads both files of a core's journal, each whole; empty where there is none.
 ///
-/// What follows the last whole frame is a torn tail, unless some frame says that more had been flushed.
-pub fn read_journal<'a>(core: u16, incarnation: u64, files: [&'a [u8]; 2]) -> Result<Journal<'a>, Damage> {
+/// What follows the last whole frame is a torn tail, unless some frame says that more had been flushed: then that is a hole,
+/// and the frames after it are believed, too, as each has a checksum of its own.
+pub fn read_journal<'a>(core: u16, incarnation: u64, files: [&'a [u8]; 2]) -> Result<Journal<'a>, Newer> {
     let mut laps = [read_lap(core, incarnation, 0, files[0])?, read_lap(core, incarnation, 1, files[1])?];
     let durable = laps[0].durable.max(laps[1].durable);
     laps.sort_by_key(|lap| lap.number());
     let [older, newer] = laps;
-    let frames = join(older.frames, newer.frames)?;
-    let last = frames.last().map_or(0, |frame| frame.header.sequence);
-    if durable > last {
-        return Err(Damage::Missing { sequence: last + 1 });
-    }
-    Ok(Journal { frames, durable })
+    let (frames, begins) = join(older.frames, newer.frames);
+    Ok(believe(frames, begins, durable))
 }
 
-/// The frames of a lap and those of the one before it, as one run.
-fn join<'a>(mut older: Vec<Frame<'a>>, mut newer: Vec<Frame<'a>>) -> Result<Vec<Frame<'a>>, Damage> {
-    let Some(first) = newer.first().map(|frame| frame.header) else { return Ok(older) };
+/// The frames of the last two laps that are needed, in order, and whether nothing before them is.
+fn join<'a>(mut older: Vec<Frame<'a>>, mut newer: Vec<Frame<'a>>) -> (Vec<Frame<'a>>, bool) {
+    let Some(first) = newer.first().map(|frame| frame.header) else { return (newer, true) };
     // A lap stands alone if it is the first, or says that nothing in the one before it is needed.
     let alone = match first.lap.checked_sub(1) {
         None => first.sequence == 1,
         Some(before) => newer.iter().any(|frame| frame.releases(before)),
     };
-    if alone {
-        return Ok(newer);
+    if alone && first.position == 0 {
+        return (newer, true);
     }
-    match older.last().map(|frame| frame.header) {
-        Some(last) if last.lap + 1 == first.lap && last.sequence < first.sequence => {
-            // A torn frame between them: what follows it was on its way at the same time, and nobody was told of it.
-            if last.sequence + 1 == first.sequence {
-                older.append(&mut newer);
-            }
-            Ok(older)
+    match older.first().map(|frame| frame.header) {
+        Some(begin) if begin.lap + 1 == first.lap => {
+            older.append(&mut newer);
+            (older, begin.position == 0)
         }
-        _ => Err(Damage::Missing { sequence: first.sequence.saturating_sub(1).max(1) }),
+        _ => (newer, false),
     }
+}
+
+/// Tells a torn tail from holes. `begins`: no frame before the first of these is needed.
+fn believe(frames: Vec<Frame<'_>>, begins: bool, durable: u64) -> Journal<'_> {
+    let mut journal = Journal { frames: Vec::with_capacity(frames.len()), durable, holes: Vec::new() };
+    let first = frames.first().map_or(1, |frame| frame.header.sequence);
+    let mut next = if begins { first } else { first.saturating_sub(1).max(1) };
+    for frame in frames {
+        let sequence = frame.header.sequence;
+        if sequence != next || (!begins && journal.frames.is_empty()) {
+            if next > durable {
+                // Torn: what follows it was on its way at the same time, and nobody was told of it.
+                break;
+            }
+            journal.holes.push(Hole { before: journal.frames.len(), sequence: next });
+        }
+        journal.frames.push(frame);
+        next = sequence + 1;
+    }
+    let last = journal.frames.last().map_or(0, |frame| frame.header.sequence);
+    if durable > last {
+        journal.holes.push(Hole { before: journal.frames.len(), sequence: last + 1 });
+    }
+    journal
 }
 
 /// What one file of a journal holds.
 struct Lap<'a> {
-    /// From the start of the file to the first place where the next frame is not.
+    /// Of the newest lap that any frame in the file is of; ascending, and possibly with holes.
     frames: Vec<Frame<'a>>,
-    /// Largest sequence that any frame in the file, in order or not, knows flushed.
+    /// Largest sequence that any frame in the file, of whatever lap, knows flushed.
     durable: u64,
 }
 
@@ -338,38 +362,37 @@ impl Frame<'_> {
     }
 }
 
-fn read_lap(core: u16, incarnation: u64, half: u64, file: &[u8]) -> Result<Lap<'_>, Damage> {
+fn read_lap(core: u16, incarnation: u64, half: u64, file: &[u8]) -> Result<Lap<'_>, Newer> {
     let mut lap = Lap { frames: Vec::new(), durable: 0 };
     let ours = |h: &FrameHeader| h.core == core && h.incarnation == incarnation && h.lap % 2 == half;
     let mut position = 0u64;
     while position < file.len() as u64 {
         match Frame::parse(file, position) {
-            Ok(frame) if ours(&frame.header) && follows(&lap.frames, &frame.header) => {
+            Ok(frame) if ours(&frame.header) => {
                 position += frame.header.padded_len();
-                lap.durable = lap.durable.max(frame.header.durable_sequence);
-                lap.frames.push(frame);
+                lap.take(frame);
             }
             // Anywhere else it could be bytes of a peer, in the middle of an old frame.
-            Err(NoFrame::Newer(version)) if position == 0 => return Err(Damage::Newer(version)),
-            _ => break,
+            Err(NoFrame::Newer(version)) if position == 0 => return Err(Newer(version)),
+            _ => position += BLOCK as u64,
         }
-    }
-    while position < file.len() as u64 {
-        if let Ok(frame) = Frame::parse(file, position)
-            && ours(&frame.header)
-        {
-            lap.durable = lap.durable.max(frame.header.durable_sequence);
-        }
-        position += BLOCK as u64;
     }
     Ok(lap)
 }
 
-fn follows(frames: &[Frame<'_>], next: &FrameHeader) -> bool {
-    frames.last().is_none_or(|last| {
-        let h = &last.header;
-        (next.lap, next.sequence) == (h.lap, h.sequence + 1)
-    })
+impl<'a> Lap<'a> {
+    /// Takes the next frame of the file, behind which those of an older lap may lie.
+    fn take(&mut self, frame: Frame<'a>) {
+        let h = &frame.header;
+        self.durable = self.durable.max(h.durable_sequence);
+        let last = self.frames.last().map(|last| (last.header.lap, last.header.sequence));
+        if last.is_some_and(|(lap, _)| lap < h.lap) {
+            self.frames.clear();
+        }
+        if last.is_none_or(|(lap, sequence)| lap < h.lap || (lap == h.lap && sequence < h.sequence)) {
+            self.frames.push(frame);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -457,12 +480,17 @@ pub(crate) mod tests {
         writer.file
     }
 
-    fn sequences(files: [&[u8]; 2]) -> Result<Vec<u64>, Damage> {
-        Ok(read_journal(0, 1, files)?.frames.iter().map(|frame| frame.header.sequence).collect())
+    /// The frames of a journal, or the first that is missing.
+    fn sequences(files: [&[u8]; 2]) -> Result<Vec<u64>, u64> {
+        let journal = read_journal(0, 1, files).expect("no newer format");
+        match journal.holes.first() {
+            None => Ok(journal.frames.iter().map(|frame| frame.header.sequence).collect()),
+            Some(hole) => Err(hole.sequence),
+        }
     }
 
-    fn missing(sequence: u64) -> Result<Vec<u64>, Damage> {
-        Err(Damage::Missing { sequence })
+    fn missing(sequence: u64) -> Result<Vec<u64>, u64> {
+        Err(sequence)
     }
 
     const RELEASE: [Record<'static>; 1] = [Record::Released { lap: 0 }];
@@ -536,6 +564,38 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_follows_a_hole_is_read() {
+        let read = |files: [&[u8]; 2]| {
+            let journal = read_journal(0, 1, files).unwrap();
+            let sequences: Vec<u64> = journal.frames.iter().map(|frame| frame.header.sequence).collect();
+            (sequences, journal.holes.iter().map(|hole| (hole.before, hole.sequence)).collect::<Vec<_>>())
+        };
+        let broken = |file: &[u8], frames: &[usize]| {
+            let mut file = file.to_vec();
+            frames.iter().for_each(|frame| file[frame * BLOCK + 50] ^= 1);
+            file
+        };
+        let zero = lap(0, 1, 6, &[]);
+        assert_eq!(read([&broken(&zero, &[0, 3]), &[]]), (vec![2, 3, 5, 6], vec![(0, 1), (2, 4)]));
+        assert_eq!(
+            read([&broken(&zero, &[4, 5]), &[]]),
+            (vec![1, 2, 3, 4], vec![]),
+            "frame 5 is not known to be flushed"
+        );
+        let (kept, released) = (lap(1, 7, 3, &[]), lap(1, 7, 3, &RELEASE));
+        assert_eq!(read([&broken(&zero, &[1]), &kept]), (vec![1, 3, 4, 5, 6, 7, 8, 9], vec![(1, 2)]));
+        assert_eq!(read([&broken(&zero, &[1]), &released]), (vec![7, 8, 9], vec![]));
+        // The states that begin a lap are lost: those of the one before it stand in for them.
+        assert_eq!(read([&zero, &broken(&kept, &[0])]), (vec![1, 2, 3, 4, 5, 6, 8, 9], vec![(6, 7)]));
+        assert_eq!(read([&[], &broken(&released, &[0])]), (vec![8, 9], vec![(0, 7)]));
+        // Behind them lie frames of the lap before last.
+        let mut two = broken(&lap(2, 10, 3, &[]), &[0]);
+        two.extend(&zero[3 * BLOCK..]);
+        assert_eq!(read([&two, &released]), (vec![7, 8, 9, 11, 12], vec![(3, 10)]));
+        assert_eq!(read([&broken(&zero, &[0, 1, 2, 3, 4, 5]), &[]]), (vec![], vec![]));
+    }
+
+    #[test]
     fn a_newer_format_is_told_where_a_frame_must_be() {
         let mut file = lap(0, 1, 2, &[]);
         let newer = |file: &mut [u8], at: usize| {
@@ -546,7 +606,7 @@ pub(crate) mod tests {
         newer(&mut file, BLOCK);
         assert_eq!(sequences([&file, &[]]), Ok(vec![1]), "could be a peer's bytes");
         newer(&mut file, 0);
-        assert_eq!(sequences([&file, &[]]), Err(Damage::Newer(2)));
+        assert_eq!(read_journal(0, 1, [&file, &[]]).unwrap_err(), Newer(2));
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub struct PartitionLog {
     visible: (i64, Place),
     /// Offsets from here on are lost to damage and refused; `i64::MAX` if none are.
     damaged_from: i64,
+    /// What followed the end is not known: nothing may take its place.
+    closed: bool,
 }
 
 impl PartitionLog {
@@ -112,7 +114,7 @@ impl PartitionLog {
         let last = segments.back().expect("a log has an active segment");
         assert!(last.index.is_some(), "{key}: the active segment has its index");
         let visible = (last.next_offset, Place { segment: last.base, position: last.len });
-        PartitionLog { key, segments, log_start, epochs, producers, visible, damaged_from }
+        PartitionLog { key, segments, log_start, epochs, producers, visible, damaged_from, closed: false }
     }
 
     /// First offset that may be read.
@@ -146,6 +148,17 @@ impl PartitionLog {
     /// Offsets from here on turned out lost to damage: they are refused, those before are not.
     pub fn on_damage(&mut self, offset: i64) {
         self.damaged_from = self.damaged_from.min(offset);
+    }
+
+    /// What followed the end is lost, and how much that was is not known: nothing is appended any more, as its offsets would
+    /// be those of other records.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.on_damage(self.next_offset());
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// The offset of the batch at a place that [`PartitionLog::locate`] named.
@@ -251,7 +264,8 @@ impl PartitionLog {
 
     /// Finds an offset for a reader who sees up to the high watermark.
     pub fn locate(&self, offset: i64) -> Result<Located, ErrorCode> {
-        if offset < self.log_start || offset > self.next_offset() {
+        let unknown = self.closed && offset > self.next_offset();
+        if offset < self.log_start || (offset > self.next_offset() && !unknown) {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         if offset >= self.damaged_from {
@@ -384,7 +398,7 @@ impl PartitionLog {
     /// The log start moved: what is before it is nobody's any more, damaged or not.
     fn forget_before_start(&mut self) {
         if self.damaged_from < self.log_start {
-            self.damaged_from = i64::MAX;
+            self.damaged_from = if self.closed { self.next_offset() } else { i64::MAX };
         }
         self.trim_epochs();
     }
@@ -461,6 +475,19 @@ mod tests {
         assert_eq!(log.locate(10), Err(ErrorCode::KafkaStorageError));
         log.set_log_start(11).unwrap();
         assert_eq!((log.locate(11), log.locate(20)), (at(100), Ok(Located::End)));
+    }
+
+    #[test]
+    fn a_closed_log_refuses_its_end_and_whatever_may_have_been_beyond() {
+        let mut log = log();
+        log.close();
+        assert_eq!(log.locate(19), Ok(Located::At(Place { segment: 0, position: 100 })));
+        for offset in [20, 21, i64::MAX] {
+            assert_eq!(log.locate(offset), Err(ErrorCode::KafkaStorageError));
+        }
+        log.on_damage(5);
+        log.set_log_start(20).unwrap();
+        assert_eq!((log.is_closed(), log.locate(20)), (true, Err(ErrorCode::KafkaStorageError)));
     }
 
     #[test]

@@ -4,12 +4,17 @@
 //! per partition is its state, the bytes to put into segments before the journals may go, and the extents whose bytes
 //! must be checked in their segments because no later frame proved them flushed.
 //!
+//! Where frames are missing that had been flushed ([`Journal::holes`]), anything may have been in them. From then on every
+//! partition of that writer is in doubt, until a later frame says where its log ends: at the end that was known, then
+//! nothing of it was in the hole; or beyond, then the offsets between are lost. One of which nothing more is said stays in
+//! doubt: its log is closed at the end that is proven.
+//!
 //! State of a partition ([`Record::State`]'s payload), little-endian:
 //!
 //! | at | size | field |
 //! |---|---|---|
 //! | 0 | 2 | format version, 1 |
-//! | 2 | 2 | zero |
+//! | 2 | 2 | flags: 1: the log is closed, as what followed its end is not known; the others zero |
 //! | 4 | 4 | bytes of the active segment known durable in its file |
 //! | 8 | 8 | next offset |
 //! | 16 | 8 | log start offset |
@@ -22,17 +27,20 @@
 //! | .. | 4 | number of sealed segments whose file may not be complete, then for each: base offset i64, length u32 |
 //! | .. | 4 | length of the producer states, then those |
 
-use super::journal::{BadRecord, Frame, FrameHeader, Record};
+use super::journal::{BadRecord, Frame, FrameHeader, Journal, Record};
 use crate::batch::{BatchHeader, HEADER_LEN};
 use crate::types::{PartitionKey, WallMs};
 use std::collections::BTreeMap;
 
 const VERSION: u16 = 1;
 const FIXED_LEN: usize = 64;
+const CLOSED: u16 = 1;
 
 /// What a lap's first frame says of a partition.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PartitionState {
+    /// What followed the next offset is not known: nothing may take its place.
+    pub closed: bool,
     pub destaged: u32,
     pub next_offset: i64,
     pub log_start: i64,
@@ -50,7 +58,7 @@ pub struct PartitionState {
 impl PartitionState {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend(VERSION.to_le_bytes());
-        out.extend([0; 2]);
+        out.extend(if self.closed { CLOSED } else { 0 }.to_le_bytes());
         out.extend(self.destaged.to_le_bytes());
         let damaged = if self.damaged_from == i64::MAX { -1 } else { self.damaged_from };
         for field in [
@@ -83,7 +91,7 @@ impl PartitionState {
         if bytes.len() < FIXED_LEN || at.u16()? != VERSION {
             return None;
         }
-        at.u16()?;
+        let closed = at.u16()? & CLOSED != 0;
         let destaged = at.u32()?;
         let [next_offset, log_start, damaged, created, first_timestamp, max_timestamp, max_timestamp_offset] =
             [at.i64()?, at.i64()?, at.i64()?, at.i64()?, at.i64()?, at.i64()?, at.i64()?];
@@ -92,6 +100,7 @@ impl PartitionState {
         let producers_len = at.u32()? as usize;
         let producers = at.take(producers_len)?.to_vec();
         at.0.is_empty().then_some(PartitionState {
+            closed,
             destaged,
             next_offset,
             log_start,
@@ -150,8 +159,21 @@ pub struct Appended {
 /// A partition as its journal left it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recovered<'a> {
-    /// Start of the broker that spoke of it last.
+    /// Start of the broker that spoke of it last, and the core.
     pub incarnation: u64,
+    pub core: u16,
+    /// What followed the end may have been in frames that are missing.
+    pub doubt: bool,
+    /// Offsets from here on were in frames that are missing, or some of them; `i64::MAX` if none were.
+    pub lost_from: i64,
+    /// Where in the log those begin: segment and position.
+    pub lost_at: (i64, u32),
+    /// Frames are missing that may have held bytes which the state tells of, but none of offsets before this one.
+    pub patchy: Option<i64>,
+    /// Segments that may have gone on in frames that are missing: they are at least as long as known.
+    pub open_ended: Vec<i64>,
+    /// Ranges that went straight to segments: base offset, and positions.
+    pub direct: Vec<(i64, u32, u32)>,
     pub state: PartitionState,
     /// Base offset of the segment that was active at the state, and its end then.
     pub state_segment: i64,
@@ -181,15 +203,44 @@ pub enum Unreadable {
 #[derive(Debug, Default)]
 pub struct Replay<'a> {
     partitions: BTreeMap<PartitionKey, Recovered<'a>>,
+    /// Core and start whose frames are being taken.
+    core: u16,
+    incarnation: u64,
+    /// Frames of that core are missing before the next.
+    holed: bool,
 }
 
 impl<'a> Replay<'a> {
-    /// Takes the next frame of a writer. `proven`: it is known to have been flushed ([`super::journal::Journal::durable`]).
-    pub fn frame(&mut self, frame: &Frame<'a>, proven: bool) -> Result<(), Unreadable> {
-        let FrameHeader { core, sequence, incarnation, .. } = frame.header;
+    /// Takes a writer's journal, whole or with holes. Those of earlier starts come first.
+    pub fn journal(&mut self, core: u16, incarnation: u64, journal: &Journal<'a>) -> Result<(), Unreadable> {
+        (self.core, self.incarnation, self.holed) = (core, incarnation, false);
+        let mut holes = journal.holes.iter().peekable();
+        for (at, frame) in journal.frames.iter().enumerate() {
+            if holes.next_if(|hole| hole.before == at).is_some() {
+                self.hole();
+            }
+            self.frame(frame, frame.header.sequence <= journal.durable)?;
+        }
+        if holes.next().is_some() {
+            self.hole();
+        }
+        Ok(())
+    }
+
+    /// Anything may have been in the frames that are missing here, but of partitions that another core spoke of.
+    fn hole(&mut self) {
+        self.holed = true;
+        for p in self.partitions.values_mut() {
+            p.doubt |= p.incarnation != self.incarnation || p.core == self.core;
+        }
+    }
+
+    /// Takes the next frame of a writer. `proven`: it is known to have been flushed ([`Journal::durable`]).
+    fn frame(&mut self, frame: &Frame<'a>, proven: bool) -> Result<(), Unreadable> {
+        let FrameHeader { core, sequence, .. } = frame.header;
         for record in frame.records() {
             let record = record.map_err(|BadRecord| Unreadable::BadRecord { core, sequence })?;
-            self.record(record, incarnation, proven).ok_or(Unreadable::BadRecord { core, sequence })??;
+            self.record(record, proven).ok_or(Unreadable::BadRecord { core, sequence })??;
         }
         Ok(())
     }
@@ -198,14 +249,17 @@ impl<'a> Replay<'a> {
         self.partitions
     }
 
-    fn record(&mut self, record: Record<'a>, incarnation: u64, proven: bool) -> Option<Result<(), Unreadable>> {
+    fn record(&mut self, record: Record<'a>, proven: bool) -> Option<Result<(), Unreadable>> {
         match record {
             Record::Append { key, segment, position, bytes } => {
-                let partition = self.written(key, incarnation);
-                if let Err(gap) = partition.must_continue(key, segment, position) {
+                let partition = self.written(key);
+                if let Err(gap) = partition.goes_on(key, segment, position, bytes) {
                     return Some(Err(gap));
                 }
-                partition.redo.push(Redo { segment, position, bytes });
+                // An empty one only says where the log ends.
+                if !bytes.is_empty() {
+                    partition.redo.push(Redo { segment, position, bytes });
+                }
                 let mut at = 0;
                 while at < bytes.len() {
                     let header = BatchHeader::parse(bytes.get(at..at + HEADER_LEN)?.try_into().ok()?);
@@ -214,31 +268,37 @@ impl<'a> Replay<'a> {
                 (at == bytes.len()).then_some(Ok(()))
             }
             Record::Extent { key, segment, position, headers } => {
-                let partition = self.written(key, incarnation);
-                if let Err(gap) = partition.must_continue(key, segment, position) {
+                let partition = self.written(key);
+                if let Err(gap) = partition.goes_on(key, segment, position, headers) {
                     return Some(Err(gap));
                 }
                 for header in headers.chunks_exact(HEADER_LEN) {
                     partition.append(BatchHeader::parse(header.try_into().ok()?), !proven)?;
                 }
+                partition.direct.push((segment, position, partition.end_position));
                 Some(Ok(()))
             }
             Record::Redo { key, segment, position, bytes } => {
-                let partition = self.partitions.get_mut(&key).filter(|p| p.incarnation == incarnation)?;
-                partition.redo.push(Redo { segment, position, bytes });
+                let holed = self.holed;
+                match self.spoken_of(key) {
+                    Some(partition) => partition.redo.push(Redo { segment, position, bytes }),
+                    None if holed => {}
+                    None => return None,
+                }
                 Some(Ok(()))
             }
             Record::Trim { key, log_start_offset } => {
-                match self.partitions.get_mut(&key).filter(|p| p.incarnation == incarnation) {
+                let holed = self.holed;
+                match self.spoken_of(key) {
                     Some(partition) => partition.log_start = partition.log_start.max(log_start_offset),
                     // One that never held a record: its records were "deleted" all the same.
-                    None if log_start_offset == 0 => {}
+                    None if log_start_offset == 0 || holed => {}
                     None => return None,
                 }
                 Some(Ok(()))
             }
             Record::State { key, segment, position, state } => {
-                self.state(key, incarnation, (segment, position), PartitionState::decode(state)?);
+                self.state(key, (segment, position), PartitionState::decode(state)?);
                 Some(Ok(()))
             }
             Record::Drop { key } => {
@@ -249,33 +309,50 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// The partition that an append goes to. One with no state in this incarnation had no record before it.
-    fn written(&mut self, key: PartitionKey, incarnation: u64) -> &mut Recovered<'a> {
-        let partition = self.partitions.entry(key).or_insert_with(|| Recovered::fresh(incarnation));
-        if partition.incarnation != incarnation {
-            *partition = Recovered::fresh(incarnation);
+    /// The partition, if this start spoke of it, or may have in frames that are missing.
+    fn spoken_of(&mut self, key: PartitionKey) -> Option<&mut Recovered<'a>> {
+        let incarnation = self.incarnation;
+        self.partitions.get_mut(&key).filter(|p| p.incarnation == incarnation || p.doubt)
+    }
+
+    /// The partition that an append goes to. One with no state in this incarnation had no record before it, unless frames
+    /// are missing.
+    fn written(&mut self, key: PartitionKey) -> &mut Recovered<'a> {
+        let (incarnation, core) = (self.incarnation, self.core);
+        let fresh = || Recovered { doubt: self.holed, ..Recovered::fresh(incarnation, core) };
+        let partition = self.partitions.entry(key).or_insert_with(fresh);
+        if partition.incarnation != incarnation && !partition.doubt {
+            *partition = Recovered::fresh(incarnation, core);
         }
+        (partition.incarnation, partition.core) = (incarnation, core);
         partition
     }
 
     /// A new lap's view of a partition. Bytes that the lap before holds are kept, as the new one need not hold them, and so
     /// are extents not proven. Those of an earlier incarnation are not: they were in segments before this one wrote.
-    fn state(&mut self, key: PartitionKey, incarnation: u64, end: (i64, u32), state: PartitionState) {
-        let (mut redo, mut appended): (Vec<Redo<'a>>, Vec<Appended>) = (Vec::new(), Vec::new());
-        if let Some(known) = self.partitions.remove(&key).filter(|known| known.incarnation == incarnation) {
-            (redo, appended) = (known.redo, known.appended);
-            appended.retain(|batch| batch.unproven);
-        }
+    fn state(&mut self, key: PartitionKey, end: (i64, u32), state: PartitionState) {
+        let incarnation = self.incarnation;
+        let known = self.partitions.remove(&key).filter(|known| known.incarnation == incarnation);
+        let mut kept = known.unwrap_or_else(|| Recovered::fresh(incarnation, self.core));
+        kept.appended.retain(|batch| batch.unproven);
+        let told = kept.patchy.unwrap_or(i64::MAX).min(kept.lost_from).min(kept.next_offset);
         let recovered = Recovered {
             incarnation,
+            core: self.core,
+            doubt: false,
+            lost_from: i64::MAX,
+            lost_at: (0, 0),
+            patchy: self.holed.then_some(told),
+            open_ended: Vec::new(),
+            direct: kept.direct,
             state_segment: end.0,
             state_position: end.1,
             end_segment: end.0,
             end_position: end.1,
             next_offset: state.next_offset,
             log_start: state.log_start,
-            appended,
-            redo,
+            appended: kept.appended,
+            redo: kept.redo,
             sealed: state.unfinished.iter().copied().collect(),
             state,
         };
@@ -285,10 +362,18 @@ impl<'a> Replay<'a> {
 
 impl Recovered<'_> {
     /// A partition that never held a record.
-    fn fresh(incarnation: u64) -> Self {
+    fn fresh(incarnation: u64, core: u16) -> Self {
         Recovered {
             incarnation,
+            core,
+            doubt: false,
+            lost_from: i64::MAX,
+            lost_at: (0, 0),
+            patchy: None,
+            open_ended: Vec::new(),
+            direct: Vec::new(),
             state: PartitionState {
+                closed: false,
                 destaged: 0,
                 next_offset: 0,
                 log_start: 0,
@@ -310,6 +395,42 @@ impl Recovered<'_> {
             appended: Vec::new(),
             redo: Vec::new(),
             sealed: BTreeMap::new(),
+        }
+    }
+
+    /// A partition of which no journal speaks, while frames are missing: its log began at `log_start`, its finished segments
+    /// are proven up to one offset, and it held others before `next_offset`.
+    pub fn unknown(log_start: i64, proven: i64, next_offset: i64) -> Self {
+        let mut unknown = Recovered { doubt: true, log_start, next_offset, ..Recovered::fresh(0, 0) };
+        unknown.lost_from = if proven < next_offset { proven } else { i64::MAX };
+        (unknown.state.log_start, unknown.state.next_offset) = (log_start, next_offset);
+        (unknown.state_segment, unknown.end_segment) = (next_offset, next_offset);
+        unknown
+    }
+
+    /// Frames are missing that may have been about this partition, whatever came of it: its files are left as they are.
+    pub fn is_uncertain(&self) -> bool {
+        self.doubt || self.patchy.is_some() || self.lost_from < i64::MAX
+    }
+
+    /// Takes note of where an append begins. After missing frames it may be anywhere beyond the known end.
+    fn goes_on(&mut self, key: PartitionKey, segment: i64, position: u32, batches: &[u8]) -> Result<(), Unreadable> {
+        let doubt = std::mem::take(&mut self.doubt);
+        let gap = self.must_continue(key, segment, position);
+        let first = batches.first_chunk::<HEADER_LEN>().map(BatchHeader::parse);
+        match (gap, first) {
+            (Err(_), Some(first)) if doubt && first.base_offset > self.next_offset && segment >= self.end_segment => {
+                if self.lost_from == i64::MAX {
+                    (self.lost_from, self.lost_at) = (self.next_offset, (self.end_segment, self.end_position));
+                }
+                if segment != self.end_segment && self.end_position > 0 {
+                    self.sealed.insert(self.end_segment, self.end_position);
+                    self.open_ended.push(self.end_segment);
+                }
+                (self.end_segment, self.end_position, self.next_offset) = (segment, position, first.base_offset);
+                Ok(())
+            }
+            (gap, _) => gap,
         }
     }
 
@@ -386,11 +507,9 @@ mod tests {
     }
 
     fn replay(file: &[u8]) -> Result<BTreeMap<PartitionKey, Recovered<'_>>, Unreadable> {
-        let journal = read_journal(0, 1, [file, &[]]).expect("no damage");
+        let journal = read_journal(0, 1, [file, &[]]).expect("no newer format");
         let mut replay = Replay::default();
-        for frame in &journal.frames {
-            replay.frame(frame, frame.header.sequence <= journal.durable)?;
-        }
+        replay.journal(0, 1, &journal)?;
         Ok(replay.finish())
     }
 
@@ -439,7 +558,11 @@ mod tests {
         good.frame(&[append(0, 0, 0, &first)]);
         good.frame(&[append(0, 0, 100, &next)]);
         assert_eq!(replay(&good.file).unwrap()[&key(0)].next_offset, 2);
-        for (incarnation, core, lap, shift) in [(2, 0, 0, 0), (1, 1, 0, 0), (1, 0, 2, 0), (1, 0, 0, 1)] {
+        // A later lap cannot be behind an older one: what is left behind it is of an earlier one.
+        let mut later = Writer::new(1, 0, 2, 1);
+        later.frame(&[Record::Released { lap: 1 }, append(0, 0, 0, &first)]);
+        for (incarnation, core, lap, shift) in [(2, 0, 0, 0), (1, 1, 0, 0), (1, 0, 0, 0), (1, 0, 0, 1)] {
+            let writer = if (incarnation, core, shift) == (1, 0, 0) { &later } else { &writer };
             let mut other = Writer::new(incarnation, core, lap, 2);
             other.file.resize((1 + shift) * BLOCK, 0);
             other.frame(&[append(0, 0, 100, &next)]);
@@ -479,7 +602,7 @@ mod tests {
     fn a_new_lap_keeps_what_is_not_proven_and_a_new_start_keeps_nothing() {
         let bytes = batch(0, 100);
         let mut state = Vec::new();
-        PartitionState { next_offset: 2, ..Recovered::fresh(1).state }.encode(&mut state);
+        PartitionState { next_offset: 2, ..Recovered::fresh(1, 0).state }.encode(&mut state);
         let mut writer = Writer::new(1, 0, 0, 1);
         let second = batch(1, 100);
         writer.frame(&[
@@ -490,13 +613,84 @@ mod tests {
             let mut next = Writer::new(incarnation, 0, 0, 1);
             next.frame(&[Record::State { key: key(0), segment: 0, position: 200, state: &state }]);
             let mut replay = Replay::default();
-            replay.frame(&Frame::parse(&writer.file, 0).unwrap(), false).unwrap();
-            replay.frame(&Frame::parse(&next.file, 0).unwrap(), false).unwrap();
+            for (incarnation, file) in [(1, &writer.file), (incarnation, &next.file)] {
+                let frames = vec![Frame::parse(file, 0).unwrap()];
+                replay.journal(0, incarnation, &Journal { frames, durable: 0, holes: Vec::new() }).unwrap();
+            }
             let found = &replay.finish()[&key(0)];
             (found.redo.len(), found.appended.len(), found.next_offset)
         };
         assert_eq!(after(1), (1, 1, 2));
         assert_eq!(after(2), (0, 0, 2));
+    }
+
+    #[test]
+    fn after_missing_frames_a_log_goes_on_is_lost_in_part_or_is_in_doubt() {
+        let batches: Vec<Vec<u8>> = (0..4).map(|k| batch(k, 100)).collect();
+        let mut writer = Writer::new(1, 0, 0, 1);
+        let all: Vec<Record<'_>> = (0..4).map(|partition| append(partition, 0, 0, &batches[0])).collect();
+        writer.frame(&all);
+        // The frame that will be missing is about the first, the second, and one that was never seen.
+        writer.frame(&[append(0, 0, 100, &batches[1]), append(1, 0, 100, &batches[1]), append(4, 0, 0, &batches[0])]);
+        writer.frame(&[append(0, 2, 0, &batches[2]), append(2, 0, 100, &batches[1]), append(5, 0, 0, &batches[0])]);
+        let late = append(6, 0, 200, &batches[2]);
+        let strange = Record::Redo { key: key(7), segment: 0, position: 0, bytes: &[1] };
+        writer.frame(&[append(0, 2, 100, &batches[3]), late, strange]);
+        writer.frame(&[]);
+        let mut file = writer.file;
+        file[BLOCK + 50] ^= 1;
+        let found = replay(&file).unwrap();
+        let told = |partition: i32| {
+            let p = &found[&key(partition)];
+            (p.doubt, p.lost_from, p.next_offset, (p.end_segment, p.end_position))
+        };
+        assert_eq!(told(0), (false, 1, 4, (2, 200)), "it went on beyond its known end");
+        assert_eq!((&found[&key(0)].open_ended[..], found[&key(0)].redo.len()), (&[0][..], 3));
+        assert_eq!(told(1), (true, i64::MAX, 1, (0, 100)), "nothing more was said of it");
+        assert_eq!(told(2), (false, i64::MAX, 2, (0, 200)), "it went on where it had ended");
+        assert_eq!(told(3), (true, i64::MAX, 1, (0, 100)));
+        assert_eq!(told(5), (false, i64::MAX, 1, (0, 100)), "it began later");
+        assert_eq!(told(6), (false, 0, 3, (0, 300)));
+        assert!(!found.contains_key(&key(4)) && !found.contains_key(&key(7)));
+        assert!(
+            replay(&file[..4 * BLOCK]).unwrap()[&key(1)].doubt,
+            "the last frame proves the missing one, and nothing more"
+        );
+    }
+
+    #[test]
+    fn a_state_after_missing_frames_tells_where_a_log_ends() {
+        let batches: Vec<Vec<u8>> = (0..3).map(|k| batch(k, 100)).collect();
+        let mut state = Vec::new();
+        PartitionState { next_offset: 2, destaged: 100, ..Recovered::fresh(1, 0).state }.encode(&mut state);
+        let mut zero = Writer::new(1, 0, 0, 1);
+        zero.frame(&[append(0, 0, 0, &batches[0])]);
+        zero.frame(&[append(0, 0, 100, &batches[1])]);
+        let mut one = Writer::new(1, 0, 1, 3);
+        one.frame(&[Record::State { key: key(0), segment: 0, position: 200, state: &state }]);
+        one.frame(&[append(0, 0, 200, &batches[2])]);
+        zero.file[BLOCK + 50] ^= 1;
+        let found = |zero: &[u8], one: &[u8]| {
+            let mut replay = Replay::default();
+            replay.journal(0, 1, &read_journal(0, 1, [zero, one]).unwrap()).unwrap();
+            let p = replay.finish().remove(&key(0)).unwrap();
+            (p.doubt, p.lost_from, p.patchy, p.next_offset)
+        };
+        assert_eq!(found(&zero.file, &one.file), (false, i64::MAX, Some(1), 3));
+        // Without the state's own frame there is what was appended since.
+        one.file[50] ^= 1;
+        assert_eq!(found(&zero.file, &one.file), (false, 1, None, 3));
+        // Whichever core speaks first of it in a later start, its hole may have been about it.
+        for core in [0, 1] {
+            let mut replay = Replay::default();
+            replay.journal(0, 1, &read_journal(0, 1, [&zero.file, &[]]).unwrap()).unwrap();
+            let mut next = Writer::new(2, core, 0, 1);
+            next.frame(&[Record::Drop { key: key(9) }]);
+            next.frame(&[]);
+            next.file[50] ^= 1;
+            replay.journal(core, 2, &read_journal(core, 2, [&next.file, &[]]).unwrap()).unwrap();
+            assert!(replay.finish()[&key(0)].doubt, "core {core}");
+        }
     }
 
     #[test]
@@ -527,5 +721,9 @@ mod tests {
         fine.frame(&[Record::Trim { key: key(5), log_start_offset: 0 }, append(0, 0, 0, &zero), append(0, 1, 0, &one)]);
         fine.frame(&[Record::Drop { key: key(0) }]);
         assert!(replay(&fine.file).unwrap().is_empty());
+        let closed = PartitionState { closed: true, ..Recovered::fresh(1, 0).state };
+        let mut bytes = Vec::new();
+        closed.encode(&mut bytes);
+        assert_eq!(PartitionState::decode(&bytes), Some(closed));
     }
 }

@@ -6,13 +6,13 @@
 use super::disk::{Disk, DiskFile};
 use super::journals::{self, Found};
 use super::meta::{self, Meta};
-use super::plan::{self, OnDisk};
+use super::plan;
 use super::recover::{self, Contents, Names};
 use super::{BootError, METADATA_KEY, METADATA_TOPIC, refuse};
 use crate::store::files;
 use ringlog_engine::batch::{BatchHeader, HEADER_LEN, checksum_matches};
 use ringlog_engine::log::index::{BadIndex, IndexFile};
-use ringlog_engine::log::journal::{Frame, NoFrame};
+use ringlog_engine::log::journal::{Frame, FrameHeader, Journal, NoFrame};
 use ringlog_engine::log::recover::{Recovered, Redo, Replay};
 use ringlog_engine::producer::ProducerView;
 use ringlog_engine::rope::Rope;
@@ -50,6 +50,8 @@ pub struct ExaminedPartition {
     pub next_offset: i64,
     /// Reads from here on were refused already; `None` if the log was thought whole.
     pub damaged_from: Option<i64>,
+    /// What followed the next offset is not known.
+    pub closed: bool,
     pub segments: Vec<ExaminedSegment>,
     pub producers: Vec<ProducerView>,
     /// What is wrong besides damaged batches.
@@ -172,7 +174,7 @@ pub(super) fn believed<'a>(
         return Ok((BTreeMap::new(), Some("there is no journal file".into())));
     }
     match recover::replay(dir, found, files) {
-        Ok(replayed) => Ok((replayed, None)),
+        Ok(replayed) => Ok((replayed.partitions, replayed.damage.into_iter().next())),
         Err(why) => Ok((salvage(found, files), Some(why.to_string()))),
     }
 }
@@ -184,12 +186,9 @@ fn salvage<'a>(found: &[Found], files: &'a [Vec<u8>]) -> BTreeMap<PartitionKey, 
     let newest = laps.iter().filter_map(|lap| Some(lap.first()?.header.incarnation)).max();
     laps.retain(|lap| lap.first().is_some_and(|frame| Some(frame.header.incarnation) == newest));
     laps.sort_by_key(|lap| (lap[0].header.core, lap[0].header.lap));
-    for lap in laps {
-        for frame in &lap {
-            if replay.frame(frame, false).is_err() {
-                break;
-            }
-        }
+    for frames in laps {
+        let FrameHeader { core, incarnation, .. } = frames[0].header;
+        let _ = replay.journal(core, incarnation, &Journal { frames, durable: 0, holes: Vec::new() });
     }
     replay.finish()
 }
@@ -216,7 +215,7 @@ fn of_journal(
     now: WallMs,
     see: &mut dyn FnMut(&[u8]),
 ) -> io::Result<Result<ExaminedPartition, String>> {
-    let on_disk = listing(disk, &files::partition_dir(dir, topic, key))?;
+    let on_disk = recover::listing(disk, &files::partition_dir(dir, topic, key), recovered.is_uncertain())?;
     plan::verify(recovered, |base, position, into| match disk.open(&files::segment(dir, topic, key, base))? {
         Some(file) => file.read_at(into, u64::from(position)),
         None => Ok(0),
@@ -237,6 +236,7 @@ fn of_journal(
         key,
         log_start: plan.log.log_start(),
         next_offset: plan.log.next_offset(),
+        closed: plan.log.is_closed(),
         damaged_from: (plan.log.damaged_from() < i64::MAX).then(|| plan.log.damaged_from()),
         segments,
         producers: plan.log.producers.iter().collect(),
@@ -246,7 +246,7 @@ fn of_journal(
 
 /// A partition as its segments tell, no journal being there to say where it ends: at the first batch that is not good.
 fn by_segments_alone(disk: Disk, dir: &Path, topic: &str, key: PartitionKey) -> io::Result<ExaminedPartition> {
-    let on_disk = listing(disk, &files::partition_dir(dir, topic, key))?;
+    let on_disk = recover::listing(disk, &files::partition_dir(dir, topic, key), false)?;
     let mut segments = Vec::new();
     for (at, file) in on_disk.iter().enumerate() {
         let path = files::segment(dir, topic, key, file.base);
@@ -270,22 +270,11 @@ fn by_segments_alone(disk: Disk, dir: &Path, topic: &str, key: PartitionKey) -> 
         log_start,
         next_offset: segments.last().map_or(0, |s| s.good_until),
         damaged_from: None,
+        closed: false,
         segments,
         producers: Vec::new(),
         damage: Vec::new(),
     })
-}
-
-/// The segments' files in a partition's folder, in order of base offset.
-pub(super) fn listing(disk: Disk, folder: &Path) -> io::Result<Vec<OnDisk>> {
-    if !disk.is_folder(folder) {
-        return Ok(Vec::new());
-    }
-    let listed = disk.list(folder)?.into_iter().filter(|entry| !entry.folder).filter_map(|entry| {
-        let base = files::parse_base(&entry.name, ".log")?;
-        Some(OnDisk { base, len: entry.len, modified: entry.modified })
-    });
-    Ok(listed.collect())
 }
 
 /// A segment's bytes: its file's, or those and the journal's together.

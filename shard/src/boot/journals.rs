@@ -94,6 +94,20 @@ fn make_all(disk: Disk, dir: &Path, incarnation: u64, cores: u16, bytes: u64) ->
     (0..cores).map(|core| Ok([open(core, 0)?, open(core, 1)?])).collect()
 }
 
+/// Moves damaged journals to where they are in nobody's way, durably. Any may be gone already.
+pub(super) fn keep(disk: Disk, damaged: &[PathBuf], dir: &Path) -> io::Result<()> {
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let aside = dir.join(files::SET_ASIDE);
+    disk.make_folders(&aside)?;
+    for path in damaged {
+        disk.rename(path, &aside.join(path.file_name().expect("a journal has a name")))?;
+    }
+    disk.sync_folder(&aside)?;
+    disk.sync_folder(dir)
+}
+
 /// Removes the journals of earlier starts, durably. Any may be gone already.
 pub(super) fn remove(disk: Disk, old: &[PathBuf], dir: &Path) -> io::Result<()> {
     for path in old {

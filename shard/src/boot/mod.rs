@@ -31,10 +31,12 @@ use recover::{Contents, Names, Recovery, next_incarnation};
 use ringlog_engine::batch::{BatchHeader, HEADER_LEN, checksum_matches};
 use ringlog_engine::config::BrokerConfig;
 use ringlog_engine::log::partition::PartitionLog;
+use ringlog_engine::log::recover::Recovered;
 use ringlog_engine::metadata::DirId;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{Now, PartitionKey, TopicId};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -80,9 +82,20 @@ pub struct BootedDir {
     /// Files whose blocks may be used again: core in the name, number, bytes.
     pub recycled: Vec<(u16, u64, u32)>,
     /// Not needed any more once every core's first commit is durable: see [`retire`].
-    pub old_journals: Vec<PathBuf>,
+    pub old_journals: OldJournals,
     /// See [`crate::store::Dir::one_flush_covers`].
     pub one_flush_covers: bool,
+    /// Frames of a journal are missing. A partition that no journal speaks of may have held records: it must not be taken for
+    /// one that never did.
+    pub doubtful: bool,
+}
+
+/// The journals of earlier starts.
+#[derive(Clone, Debug, Default)]
+pub struct OldJournals {
+    pub whole: Vec<PathBuf>,
+    /// Kept, where a person can look for what was lost.
+    pub damaged: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -158,8 +171,12 @@ pub fn open(
             journal_file_bytes: made.file_bytes,
             partitions,
             recycled: contents.recycled,
-            old_journals: contents.found.into_iter().map(|j| j.path).collect(),
             one_flush_covers,
+            doubtful: !contents.damaged.is_empty(),
+            old_journals: OldJournals {
+                whole: contents.found.into_iter().map(|j| j.path).filter(|p| !contents.damaged.contains(p)).collect(),
+                damaged: contents.damaged,
+            },
         });
     }
     Ok(Booted { cluster_id, node_id: config.node_id, dirs, notices })
@@ -196,8 +213,18 @@ impl Dir<'_> {
                  (journal-*.rlj), or see `ringlog repair`",
             );
         }
-        let mut replayed = recover::replay(self.path, &found, &files)?;
+        let recover::Replayed { partitions: mut replayed, damage, damaged } =
+            recover::replay(self.path, &found, &files)?;
         let mut recovery = Recovery::new(self.disk, self.path, self.now.wall, self.producers_limit);
+        if !damage.is_empty() {
+            for (key, topic) in &contents.folders {
+                if let Entry::Vacant(place) = replayed.entry(*key) {
+                    place.insert(recovery.unknown(topic, *key)?);
+                }
+            }
+            self.tell(&damage, &replayed, notices)?;
+        }
+        contents.damaged = damaged;
         let mut partitions = Vec::new();
         let metadata = replayed.remove_entry(&METADATA_KEY).filter(|_| self.metadata);
         for (key, recovered) in metadata.into_iter().chain(replayed) {
@@ -213,6 +240,33 @@ impl Dir<'_> {
         notices.extend(recovery.finish()?);
         contents.found = found;
         Ok(partitions)
+    }
+
+    /// Says what a damaged journal means. Without the metadata log nothing can be served.
+    fn tell(
+        &self,
+        damage: &[String],
+        replayed: &BTreeMap<PartitionKey, Recovered<'_>>,
+        notices: &mut Vec<String>,
+    ) -> Result<(), BootError> {
+        let damage = damage.join("; ");
+        let metadata = replayed.get(&METADATA_KEY).filter(|_| self.metadata);
+        if self.metadata && metadata.is_none_or(Recovered::is_uncertain) {
+            return refuse(
+                self.path,
+                format!(
+                    "its journal is damaged: {damage}. The newest entries of the metadata log may be among what is lost, and                      without it no topic is certain. Nothing was changed. Restore the files, or see `ringlog repair`"
+                ),
+            );
+        }
+        let lost = replayed.values().filter(|p| p.is_uncertain()).count();
+        notices.push(format!(
+            "log directory {}: its journal is damaged: {damage}. {lost} partitions may have lost records: what is proven of              them is served, the rest refused, as told below; the other {} are whole. The damaged files are kept in              {}; see `ringlog repair`",
+            self.path.display(),
+            replayed.len() - lost,
+            files::SET_ASIDE
+        ));
+        Ok(())
     }
 
     /// Learns the names of all topics that the metadata log ever knew.
@@ -358,7 +412,8 @@ fn read_batch(file: &DiskFile, position: u32, end: u32, batch: &mut Vec<u8>) -> 
     Ok((rest == len - HEADER_LEN && checksum_matches(Rope::of(batch))).then_some(header))
 }
 
-/// Removes the journals of earlier starts; to be called when every core's first commit in the directory is durable.
-pub fn retire(old_journals: &[PathBuf], dir: &Path) -> std::io::Result<()> {
-    journals::remove(Disk, old_journals, dir)
+/// Removes the journals of earlier starts, and keeps damaged ones elsewhere; to be called when every core's first commit in the directory is durable.
+pub fn retire(old: &OldJournals, dir: &Path) -> std::io::Result<()> {
+    journals::keep(Disk, &old.damaged, dir)?;
+    journals::remove(Disk, &old.whole, dir)
 }

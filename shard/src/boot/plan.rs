@@ -21,6 +21,9 @@ pub(super) struct OnDisk {
     pub(super) len: u64,
     /// Last change, ms since 1970.
     pub(super) modified: i64,
+    /// The offset after it, if its index says that the segment was complete with so many bytes. Looked up only where frames of
+    /// journals are missing.
+    pub(super) complete: Option<i64>,
 }
 
 /// A segment's file to be brought to its exact contents.
@@ -121,10 +124,14 @@ pub(super) fn plan<'a>(
     laid.segments.push_back(fresh);
     let producers = producers(recovered, now, producers_limit)
         .ok_or_else(|| format!("{key}: its producers cannot be read; a newer release may have written them"))?;
+    laid.tell_of_missing_frames(recovered);
     let damaged_from = laid.damaged_from.min(recovered.state.damaged_from);
     let start = recovered.state.log_start.min(log_start);
     let mut log = PartitionLog::recovered(key, laid.segments, start, epochs(recovered), producers, damaged_from);
     log.set_log_start(log_start).expect("a log starts at or before its end");
+    if recovered.doubt || recovered.state.closed {
+        log.close();
+    }
     Ok(Plan { log, finish: laid.finish, remove: laid.remove, damage: laid.damage })
 }
 
@@ -138,7 +145,7 @@ struct LaidOut<'a> {
 }
 
 fn lay_out<'a>(recovered: &Recovered<'a>, on_disk: &[OnDisk], now: WallMs) -> LaidOut<'a> {
-    let end = recovered.end_segment;
+    let (end, closed) = (recovered.end_segment, recovered.doubt || recovered.state.closed);
     let mut out = LaidOut {
         segments: VecDeque::new(),
         finish: Vec::new(),
@@ -149,8 +156,11 @@ fn lay_out<'a>(recovered: &Recovered<'a>, on_disk: &[OnDisk], now: WallMs) -> La
     // Base offset, and the length where the journal says it.
     let mut known: BTreeMap<i64, Option<u32>> = BTreeMap::new();
     for file in on_disk {
-        if file.base < end && (file.base <= recovered.state_segment || recovered.sealed.contains_key(&file.base)) {
+        let of_log = file.base <= recovered.state_segment || recovered.sealed.contains_key(&file.base);
+        if file.base < end && (of_log || recovered.lost_from < i64::MAX) {
             known.insert(file.base, None);
+        } else if closed && file.base >= end {
+            // It may hold what is missing: a repair sets it aside.
         } else if file.base > end || recovered.end_position == 0 {
             out.remove.push(file.base);
         } else if file.base < end {
@@ -186,11 +196,24 @@ impl<'a> LaidOut<'a> {
             Some(len) => {
                 let writes = writes(recovered, base, len);
                 if let Some(at) = hole(&writes, on_disk, len) {
+                    // It ends where missing frames began, or before that.
+                    let lost = recovered.lost_at == (base, u32::try_from(at).unwrap_or(u32::MAX));
+                    let from = if lost { recovered.lost_from.max(base) } else { base };
                     self.damage.push(format!("segment {base} should have {len} bytes and ends at {at}"));
-                    self.damaged_from = self.damaged_from.min(base);
+                    self.damaged_from = self.damaged_from.min(from);
+                } else if let Some(proven) = recovered.patchy
+                    && unproven(recovered, base, len, file, next_offset)
+                {
+                    self.damage
+                        .push(format!("segment {base}: not all of its {len} bytes are known to have been written"));
+                    self.damaged_from = self.damaged_from.min(proven.max(base));
                 }
-                self.finish.push(Finish { base, len, writes });
-                len
+                // What may have followed is not cut off.
+                let active = recovered.doubt && base == recovered.end_segment;
+                let more = if active || recovered.open_ended.contains(&base) { on_disk } else { 0 };
+                let on_file = len.max(u32::try_from(more).unwrap_or(u32::MAX));
+                self.finish.push(Finish { base, len: on_file, writes });
+                if active { len } else { on_file }
             }
             None => match u32::try_from(on_disk) {
                 Ok(len) if len > 0 => len,
@@ -209,6 +232,42 @@ impl<'a> LaidOut<'a> {
         };
         self.segments.push_back(Segment { base, next_offset, len, first_timestamp: -1, created, index });
     }
+}
+
+impl LaidOut<'_> {
+    /// What of the log may have been in frames that are missing.
+    fn tell_of_missing_frames(&mut self, recovered: &Recovered<'_>) {
+        let end = recovered.next_offset;
+        if recovered.lost_from < i64::MAX {
+            self.damage.push(format!(
+                "offsets from {} on are refused: some of what follows was in the damaged part of a journal",
+                recovered.lost_from
+            ));
+            self.damaged_from = self.damaged_from.min(recovered.lost_from);
+        }
+        if recovered.doubt {
+            self.damage.push(format!(
+                "what followed offset {end} may have been in the damaged part of a journal: reads from there on and                  appends are refused"
+            ));
+            self.damaged_from = self.damaged_from.min(end);
+        }
+    }
+}
+
+/// Frames are missing that may have held bytes of this segment: is one of its bytes neither known to be in its file, nor in
+/// the frames that are there?
+fn unproven(recovered: &Recovered<'_>, base: i64, len: u32, file: Option<&OnDisk>, next_offset: i64) -> bool {
+    if file.is_some_and(|file| file.len == u64::from(len) && file.complete == Some(next_offset)) {
+        return false;
+    }
+    let destaged = if base == recovered.state_segment { recovered.state.destaged } else { 0 };
+    let direct = recovered.direct.iter().filter(|(segment, ..)| *segment == base).map(|(_, from, to)| (*from, *to));
+    let redo = recovered.redo.iter().filter(|piece| piece.segment == base);
+    let mut ranges: Vec<(u32, u32)> =
+        redo.map(|piece| (piece.position, piece.position + piece.bytes.len() as u32)).chain(direct).collect();
+    ranges.sort_unstable();
+    let covered = ranges.into_iter().fold(destaged, |to, (from, end)| if from <= to { to.max(end) } else { to });
+    covered < len
 }
 
 /// The bytes the journal has of a segment, up to its length.

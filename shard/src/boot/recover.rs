@@ -9,7 +9,7 @@ use crate::store::files;
 use ringlog_engine::batch::Records;
 use ringlog_engine::codec::Decoder;
 use ringlog_engine::log::index::IndexFile;
-use ringlog_engine::log::journal::{BLOCK, Damage, Journal, read_journal};
+use ringlog_engine::log::journal::{BLOCK, Hole, Journal, Newer, read_journal};
 use ringlog_engine::log::partition::PartitionLog;
 use ringlog_engine::log::recover::{Recovered, Replay, Unreadable};
 use ringlog_engine::metadata::Entry;
@@ -41,6 +41,8 @@ pub(super) struct Contents {
     /// Folders of partitions: which, and the topic's name.
     pub(super) folders: BTreeMap<PartitionKey, String>,
     pub(super) recycled: Vec<(u16, u64, u32)>,
+    /// Journals in which frames are missing, once they were replayed.
+    pub(super) damaged: Vec<PathBuf>,
 }
 
 impl Contents {
@@ -63,51 +65,65 @@ impl Contents {
         }
         let listed = folders(disk, dir).and_then(|folders| Ok((folders, recycled(disk, dir)?)));
         match listed {
-            Ok((folders, recycled)) => Ok(Contents { found, files, folders, recycled }),
+            Ok((folders, recycled)) => Ok(Contents { found, files, folders, recycled, damaged: Vec::new() }),
             Err(error) => refuse(dir, format!("cannot be listed: {error}")),
         }
     }
 }
 
 /// What the journals say of every partition.
-pub(super) fn replay<'a>(
-    dir: &Path,
-    found: &[Found],
-    files: &'a [Vec<u8>],
-) -> Result<BTreeMap<PartitionKey, Recovered<'a>>, BootError> {
+pub(super) struct Replayed<'a> {
+    pub(super) partitions: BTreeMap<PartitionKey, Recovered<'a>>,
+    /// Where frames are missing that had been flushed. Then anything may have been in them, also of partitions that no
+    /// journal speaks of.
+    pub(super) damage: Vec<String>,
+    /// The journals with the damage.
+    pub(super) damaged: Vec<PathBuf>,
+}
+
+pub(super) fn replay<'a>(dir: &Path, found: &[Found], files: &'a [Vec<u8>]) -> Result<Replayed<'a>, BootError> {
     let mut replay = Replay::default();
-    for (core, journal) in needed(dir, found, files)? {
-        for frame in &journal.frames {
-            let proven = frame.header.sequence <= journal.durable;
-            if let Err(unreadable) = replay.frame(frame, proven) {
-                return refuse(dir, told(core, unreadable));
-            }
+    let (mut damage, mut damaged) = (Vec::new(), Vec::new());
+    for (incarnation, core, journal) in needed(dir, found, files)? {
+        if let Err(unreadable) = replay.journal(core, incarnation, &journal) {
+            return refuse(dir, told(core, unreadable));
+        }
+        if let Some(hole) = journal.holes.first() {
+            let [zero, one] = [0, 1].map(|half| files::journal(dir, incarnation, core, half));
+            damage.push(format!(
+                "frame {} of core {core} was durable and is not in {} or {}",
+                hole.sequence,
+                zero.display(),
+                one.display()
+            ));
+            damaged.extend([zero, one].into_iter().filter(|path| found.iter().any(|found| found.path == *path)));
         }
     }
-    Ok(replay.finish())
+    Ok(Replayed { partitions: replay.finish(), damage, damaged })
 }
 
 /// The two files of a core's journal, as far as they are there.
 type Halves<'a> = [Option<&'a [u8]>; 2];
 
 /// The journals that speak: from the newest start all of whose cores have a frame, which stands for all before it.
-fn needed<'a>(dir: &Path, found: &[Found], files: &'a [Vec<u8>]) -> Result<Vec<(u16, Journal<'a>)>, BootError> {
+fn needed<'a>(dir: &Path, found: &[Found], files: &'a [Vec<u8>]) -> Result<Vec<(u64, u16, Journal<'a>)>, BootError> {
     let mut starts: BTreeMap<u64, BTreeMap<u16, Halves<'a>>> = BTreeMap::new();
     for (found, bytes) in found.iter().zip(files) {
         starts.entry(found.incarnation).or_default().entry(found.core).or_default()[usize::from(found.half)] =
             Some(bytes);
     }
-    let mut needed: Vec<Vec<(u16, Journal<'a>)>> = Vec::new();
+    let mut needed: Vec<Vec<(u64, u16, Journal<'a>)>> = Vec::new();
     let mut silent = None;
     for (incarnation, cores) in starts.into_iter().rev() {
         let mut journals = Vec::new();
         silent = None;
         for (core, halves) in cores {
             let journal = read_core(dir, core, incarnation, halves)?;
-            if journal.frames.is_empty() {
-                silent = Some((incarnation, core));
+            // Of one that lost its beginning the ones before it, if they are there, know more.
+            if journal.frames.is_empty() || journal.holes.first().is_some_and(|hole| hole.before == 0) {
+                silent = Some(incarnation);
             }
-            journals.push((core, journal));
+            journals.push((incarnation, core, journal));
         }
         needed.push(journals);
         if silent.is_none() {
@@ -115,28 +131,28 @@ fn needed<'a>(dir: &Path, found: &[Found], files: &'a [Vec<u8>]) -> Result<Vec<(
         }
     }
     // Only the very first start has nothing before it to stand for a core that wrote nothing yet.
-    if let Some((incarnation, core)) = silent.filter(|(incarnation, _)| incarnation >> STARTS_SHIFT > 0) {
-        let path = files::journal(dir, incarnation, core, 0);
-        return refuse(dir, damaged(&format!("{} holds nothing, and none before it is there", path.display())));
+    // Of later ones something was durable before the journals of the start before it went.
+    if silent.is_some_and(|incarnation| incarnation >> STARTS_SHIFT > 0) {
+        for (_, _, journal) in needed.last_mut().into_iter().flatten().filter(|(_, _, j)| j.frames.is_empty()) {
+            journal.holes = vec![Hole { before: 0, sequence: 1 }];
+        }
     }
     Ok(needed.into_iter().rev().flatten().collect())
 }
 
 fn read_core<'a>(dir: &Path, core: u16, incarnation: u64, halves: Halves<'a>) -> Result<Journal<'a>, BootError> {
-    let name = |half| files::journal(dir, incarnation, core, half).display().to_string();
+    let name = |half| files::journal(dir, incarnation, core, half);
     match read_journal(core, incarnation, halves.map(Option::unwrap_or_default)) {
-        Ok(journal) => match halves.iter().position(Option::is_none) {
-            Some(half) if !journal.frames.is_empty() => {
-                refuse(dir, damaged(&format!("{} is missing", name(half as u8))))
+        // Which frames a missing file held nobody can tell, but that it was there.
+        Ok(mut journal) => {
+            if halves.iter().any(Option::is_none) && !journal.frames.is_empty() && journal.holes.is_empty() {
+                let sequence = journal.frames.last().map_or(1, |frame| frame.header.sequence + 1);
+                journal.holes.push(Hole { before: journal.frames.len(), sequence });
             }
-            _ => Ok(journal),
-        },
-        Err(Damage::Newer(version)) => {
-            refuse(dir, format!("{} has format {version}: start the newer release that wrote it", name(0)))
+            Ok(journal)
         }
-        Err(Damage::Missing { sequence }) => {
-            let (zero, one) = (name(0), name(1));
-            refuse(dir, damaged(&format!("frame {sequence} was durable and is not in {zero} or {one}")))
+        Err(Newer(version)) => {
+            refuse(dir, format!("{} has format {version}: start the newer release that wrote it", name(0).display()))
         }
     }
 }
@@ -225,7 +241,9 @@ impl<'d> Recovery<'d> {
     ) -> Result<BootedPartition, BootError> {
         let dir = self.dir;
         let failed = |error: io::Error| BootError(format!("log directory {}: {topic}-{key}: {error}", dir.display()));
-        let on_disk = if folder { self.listing(&topic, key).map_err(failed)? } else { Vec::new() };
+        let path = files::partition_dir(dir, &topic, key);
+        let on_disk =
+            if folder { listing(self.disk, &path, recovered.is_uncertain()).map_err(failed)? } else { Vec::new() };
         let cut = self.verify(&topic, key, &mut recovered).map_err(failed)?;
         let plan = match plan::plan(key, &recovered, &on_disk, self.now, self.producers_limit) {
             Ok(plan) => plan,
@@ -262,13 +280,22 @@ impl<'d> Recovery<'d> {
         }
     }
 
-    fn listing(&self, topic: &str, key: PartitionKey) -> io::Result<Vec<OnDisk>> {
-        let listed = self.disk.list(&files::partition_dir(self.dir, topic, key))?;
-        let segments = listed.into_iter().filter(|entry| !entry.folder).filter_map(|entry| {
-            let base = files::parse_base(&entry.name, ".log")?;
-            Some(OnDisk { base, len: entry.len, modified: entry.modified })
-        });
-        Ok(segments.collect())
+    /// A partition that no journal speaks of, and of which frames may be missing: what its finished segments prove.
+    pub(super) fn unknown(&self, topic: &str, key: PartitionKey) -> Result<Recovered<'static>, BootError> {
+        let listed = listing(self.disk, &files::partition_dir(self.dir, topic, key), true);
+        let on_disk = match listed {
+            Ok(on_disk) => on_disk,
+            Err(error) => return refuse(self.dir, format!("{topic}-{}: {error}", key.partition)),
+        };
+        let first = on_disk.first().map_or(0, |file| file.base);
+        let mut proven = first;
+        for file in &on_disk {
+            match file.complete {
+                Some(next) if file.base == proven => proven = next,
+                _ => break,
+            }
+        }
+        Ok(Recovered::unknown(first, proven, on_disk.last().map_or(0, |file| file.base).max(proven)))
     }
 
     fn verify(&self, topic: &str, key: PartitionKey, recovered: &mut Recovered<'_>) -> io::Result<Option<Cut>> {
@@ -330,6 +357,27 @@ impl<'d> Recovery<'d> {
         }
         Ok(self.notices)
     }
+}
+
+/// The segments' files in a partition's folder, in order of base offset. `complete`: look up which their indexes say are whole.
+pub(super) fn listing(disk: Disk, folder: &Path, complete: bool) -> io::Result<Vec<OnDisk>> {
+    if !disk.is_folder(folder) {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in disk.list(folder)?.into_iter().filter(|entry| !entry.folder) {
+        let Some(base) = files::parse_base(&entry.name, ".log") else { continue };
+        let mut file = OnDisk { base, len: entry.len, modified: entry.modified, complete: None };
+        if complete
+            && let Some(bytes) = disk.read(&folder.join(&entry.name).with_extension("index"))?
+            && let Ok(index) = IndexFile::decode(&bytes)
+            && (index.base_offset, u64::from(index.segment_len)) == (base, entry.len)
+        {
+            file.complete = Some(index.next_offset);
+        }
+        found.push(file);
+    }
+    Ok(found)
 }
 
 /// The index of a segment, where it is known, as its file holds it.

@@ -7,7 +7,7 @@
 use super::disk::Disk;
 use super::examine::{self, Examined, ExaminedPartition, ExaminedSegment, PRODUCERS};
 use super::meta::{self, DirLock};
-use super::recover::{Contents, Recovery, next_incarnation};
+use super::recover::{self, Contents, Recovery, next_incarnation};
 use super::{BootError, journals, refuse};
 use crate::store::files;
 use ringlog_engine::log::index::{IndexFile, SegmentIndex};
@@ -21,8 +21,6 @@ use std::path::{Path, PathBuf};
 
 /// Bytes between two entries of an index made here.
 const INDEX_INTERVAL: u32 = 4096;
-/// Folder of everything that repairs dropped.
-const SET_ASIDE: &str = "set-aside";
 /// The journal of a repair holds its one frame, and has at least this many bytes.
 const JOURNAL_BYTES: usize = 1 << 20;
 
@@ -82,7 +80,15 @@ impl Repair {
                 let what = format!("{name}: offsets {} to {}: no segment holds them", partition.log_start, first - 1);
                 lose(what, Some((partition.log_start, first)));
             }
-            if let (Some(from), false) = (partition.damaged_from, partition.segments.iter().any(|s| s.is_damaged())) {
+            if partition.closed {
+                let next = partition.next_offset;
+                lose(
+                    format!("{name}: whatever followed offset {next}: a journal that may have held it was damaged"),
+                    None,
+                );
+            } else if let (Some(from), false) =
+                (partition.damaged_from, partition.segments.iter().any(|s| s.is_damaged()))
+            {
                 lose(format!("{name}: nothing more: it is refused from offset {from} on, and is whole again"), None);
             }
         }
@@ -91,7 +97,7 @@ impl Repair {
 
     /// Carries it out. Returns the folder with all that was dropped: `name` says when it was, and no other repair has it.
     pub fn carry_out(self, name: &str, now: WallMs, random: [u8; 16]) -> Result<PathBuf, BootError> {
-        let aside = self.dir.join(SET_ASIDE).join(name);
+        let aside = self.dir.join(files::SET_ASIDE).join(name);
         match self.apply(&aside, now, random) {
             Ok(()) => Ok(aside),
             Err(Failed::Io(error)) => refuse(&self.dir, format!("the repair failed: {error}; run it again")),
@@ -148,7 +154,9 @@ impl Repair {
             }
         }
         let folder = files::partition_dir(&self.dir, &partition.topic, partition.key);
-        for file in examine::listing(Disk, &folder)?.iter().filter(|file| kept.iter().all(|s| s.base != file.base)) {
+        for file in
+            recover::listing(Disk, &folder, false)?.iter().filter(|file| kept.iter().all(|s| s.base != file.base))
+        {
             let path = files::segment(&self.dir, &partition.topic, partition.key, file.base);
             move_into(&path, aside, &self.dir)?;
             Disk.remove(&path.with_extension("index"))?;
@@ -203,6 +211,7 @@ impl Repair {
         producers.encode(&mut encoded);
         let first = kept.first().map_or(partition.next_offset, |s| s.base);
         Ok(PartitionState {
+            closed: false,
             destaged: 0,
             next_offset: partition.next_offset,
             log_start: partition.log_start.max(first),

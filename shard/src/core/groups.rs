@@ -16,7 +16,7 @@ use ringlog_engine::group::{
 use ringlog_engine::metadata::OFFSETS_TOPIC;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{MonoMs, PartitionKey, TopicId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A coordinator's log is rewritten once it is this many times as large as what lives in it, and at least so many bytes.
 const REWRITE_RATIO: u64 = 4;
@@ -49,6 +49,8 @@ struct AllGroups {
 #[derive(Default)]
 pub struct Coordinators {
     entries: BTreeMap<i32, Entry>,
+    /// Partitions whose log could not be read: they have no coordinator until a repair.
+    refused: BTreeSet<i32>,
     askers: BTreeMap<u64, Asker>,
     jobs: BTreeMap<u64, AllGroups>,
     next_ticket: u64,
@@ -63,8 +65,14 @@ impl Coordinators {
         self.entries.insert(partition, entry);
     }
 
+    /// A partition that gets no coordinator, as its log cannot be read.
+    pub fn refuse(&mut self, partition: i32) {
+        self.refused.insert(partition);
+    }
+
+    /// It has a coordinator, or is refused one.
     pub fn has(&self, partition: i32) -> bool {
-        self.entries.contains_key(&partition)
+        self.entries.contains_key(&partition) || self.refused.contains(&partition)
     }
 
     pub fn next_deadline(&self) -> Option<MonoMs> {
@@ -98,7 +106,9 @@ pub fn group_config(config: &BrokerConfig) -> GroupConfig {
 impl<I: Io> Shard<I> {
     pub(super) fn on_group_request(&mut self, reply: ReplyTo, partition: i32, request: Request) {
         if !self.groups.entries.contains_key(&partition) {
-            return self.reply(reply, Answer::Refused(ErrorCode::NotCoordinator));
+            let refused = self.groups.refused.contains(&partition);
+            let code = if refused { ErrorCode::CoordinatorNotAvailable } else { ErrorCode::NotCoordinator };
+            return self.reply(reply, Answer::Refused(code));
         }
         let ticket = self.groups.ticket(Asker::One(reply));
         let config = group_config(&self.config);

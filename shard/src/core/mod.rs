@@ -449,7 +449,7 @@ impl<I: Io> Shard<I> {
                     self.notices.sum_up();
                     self.look_at_disks();
                     self.store.close_parted(&mut self.io);
-                    self.store.bound_producers(self.config.limits.producers_per_core as usize);
+                    self.store.bound_producers(self.config.limits.producers_per_core as usize, None);
                     self.due.push(Reverse((self.now.mono.after(HOUSEKEEPING_MS), Due::Housekeeping)));
                 }
                 Due::Accept(listener) => self.io.accept(listener),

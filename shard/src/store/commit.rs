@@ -19,7 +19,7 @@ use ringlog_engine::batch::HEADER_LEN;
 use ringlog_engine::log::journal::{BLOCK, FRAME_HEADER_LEN, FrameHeader, RECORD_HEADER_LEN, Record};
 use ringlog_engine::log::partition::Place;
 use ringlog_engine::log::recover::PartitionState;
-use ringlog_engine::types::PartitionKey;
+use ringlog_engine::types::{PartitionKey, TopicId};
 use std::collections::VecDeque;
 
 /// Commits on their way at once: one being flushed, one being written.
@@ -181,6 +181,11 @@ impl Committer {
         FRAME_BYTES_MAX.min(self.file_len as usize / 4)
     }
 
+    /// Bytes of a lap's states at most: with a frame's other contents they fit into the file, and leave room in it.
+    fn states_max(&self) -> usize {
+        self.file_len as usize / 3
+    }
+
     fn inline_max(&self) -> usize {
         INLINE_MAX.min(self.file_len as usize / 8)
     }
@@ -295,7 +300,8 @@ impl Store {
         let committer = &self.dirs[dir as usize].committer;
         let (frame_max, inline_max) = (committer.frame_max(), committer.inline_max());
         let dropped = committer.open.dropped.len().min(frame_max / RECORD_HEADER_LEN);
-        let mut size = FRAME_HEADER_LEN + (dropped + 1) * RECORD_HEADER_LEN;
+        // Besides those: a release, and where the metadata log ends.
+        let mut size = FRAME_HEADER_LEN + (dropped + 2) * RECORD_HEADER_LEN;
         parts.retain(|part| {
             let room = if size <= frame_max { inline_max } else { 0 };
             let Some((bytes, whole)) = self.plan_partition(*part, room, &mut plan, &mut closing) else { return true };
@@ -357,7 +363,7 @@ impl Store {
             return false;
         }
         if self.dirs[dir as usize].committer.lap_start {
-            self.encode_states(dir, states);
+            self.states(dir, states);
             size += states.len();
             if !self.dirs[dir as usize].committer.has_room(size) {
                 self.latch(dir, "its journal is too small for its partitions: raise ringlog.journal.bytes".into());
@@ -433,18 +439,46 @@ impl Store {
         true
     }
 
-    /// The state of every partition of the directory, as records.
-    fn encode_states(&mut self, dir: u8, out: &mut Vec<u8>) {
+    /// The state of every partition of the directory, as records. Where that is more than a journal carries, or than there is
+    /// memory for, the longest idle producers are forgotten.
+    fn states(&mut self, dir: u8, out: &mut Vec<u8>) {
+        let most = self.dirs[dir as usize].committer.states_max().min(self.limits.memory_reserve / 2);
+        let mut before = usize::MAX;
+        loop {
+            let (producers, bytes) = self.encode_states(dir, out);
+            if out.len() <= most || producers == 0 {
+                return;
+            }
+            let room = most.saturating_sub(out.len() - bytes);
+            // None, if forgetting the idle ones did not get on: a clock that stepped back puts them out of order.
+            let keep = if producers < before { (producers * room / bytes).min(producers - 1) } else { 0 };
+            eprintln!(
+                "warning: log directory {}: idempotent producers beyond {keep} are forgotten, the longest idle ones: more need \
+                 more ringlog.journal.bytes, or ringlog.memory.bytes",
+                self.dirs[dir as usize].path.display()
+            );
+            self.bound_producers(keep, Some(dir));
+            before = producers;
+        }
+    }
+
+    /// Returns how many producers the states tell of, and the bytes that takes.
+    fn encode_states(&mut self, dir: u8, out: &mut Vec<u8>) -> (usize, usize) {
+        out.clear();
         let state = &mut self.state;
+        let (mut producers, mut bytes) = (0, 0);
         for p in self.partitions.iter().flatten().filter(|p| p.dir == dir && p.has_history() && p.erase.is_none()) {
             let (at, end) = (out.len(), p.committed);
             out.extend([0; RECORD_HEADER_LEN]);
             p.state(state);
             state.encode(out);
+            producers += p.log.producers.len();
+            bytes += state.producers.len();
             let record = Record::State { key: p.key, segment: end.segment, position: end.position, state: &[] };
             let header = record.header(out.len() - at - RECORD_HEADER_LEN);
             out[at..at + RECORD_HEADER_LEN].copy_from_slice(&header);
         }
+        (producers, bytes)
     }
 
     fn write_frame(
@@ -491,6 +525,7 @@ impl Store {
             }
         }
         self.close_partitions(plan.closing, &mut frame, commit);
+        self.tell_metadata_end(dir, &mut frame);
         let committer = &mut self.dirs[dir as usize].committer;
         for (part, key) in committer.open.dropped.drain(..plan.dropped) {
             frame.record(&Record::Drop { key }, 0);
@@ -516,6 +551,16 @@ impl Store {
         frame.out[..FRAME_HEADER_LEN].copy_from_slice(&header.encode());
         frame.out[len..len.next_multiple_of(BLOCK)].fill(0);
         len
+    }
+
+    /// Every frame says where the metadata log ends: if frames before it are lost to damage, it is known whether entries were.
+    fn tell_metadata_end(&self, dir: u8, frame: &mut FrameWriter<'_>) {
+        let key = PartitionKey { topic: TopicId::METADATA, partition: 0 };
+        let Some(p) = self.find(key).and_then(|part| self.get(part)) else { return };
+        if p.dir == dir && p.has_history() {
+            let Place { segment, position } = p.committed;
+            frame.record(&Record::Append { key, segment, position, bytes: &[] }, 0);
+        }
     }
 
     /// Marks the planned partitions committed and says where log starts moved.
@@ -690,7 +735,7 @@ impl Store {
 impl Partition {
     /// Has ever held a record: there is something to say of it in a lap's first frame.
     fn has_history(&self) -> bool {
-        self.log.next_offset() > 0
+        self.log.next_offset() > 0 || self.log.is_closed()
     }
 
     /// What a lap's first frame says of this partition, as of the last commit built. Called before this one's ranges.
@@ -698,6 +743,7 @@ impl Partition {
         let at = self.committed;
         let segment = self.log.segment(at.segment).expect("the committed segment exists");
         let index = segment.index.as_ref().expect("an unfinished segment has its index");
+        into.closed = self.log.is_closed();
         into.destaged = self.file(at.segment).map_or(at.position, |f| f.durable);
         into.next_offset = self.committed_offset;
         into.log_start = self.log.log_start();

@@ -7,6 +7,7 @@
 //! <log dir>/recycled-<core>-<number>.seg                   blocks to be used again
 //! <log dir>/<topic>/<partition>.<topic id>/<base offset>.log     segments: Kafka batches and nothing else
 //! <log dir>/<topic>/<partition>.<topic id>/<base offset>.index   their indexes, once sealed
+//! <log dir>/set-aside/                                     what was dropped or found damaged; nobody's but people's
 //! ```
 
 use ringlog_engine::types::{PartitionKey, TopicId};
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 pub const META: &str = "ringlog.meta";
 pub const LOCK: &str = "ringlog.lock";
+/// Folder of everything that repairs dropped, and of journals that were found damaged.
+pub const SET_ASIDE: &str = "set-aside";
 
 pub fn topic_dir(dir: &Path, topic: &str) -> PathBuf {
     dir.join(topic)

@@ -645,7 +645,9 @@ impl Store {
             Step::Write { .. } | Step::Zero { .. } if errno != libc::ENOSPC => {
                 self.latch(dir, format!("writing a segment of {key} failed ({error})"));
             }
-            Step::SyncDir { .. } | Step::SyncTopicDir { .. } | Step::SyncRoot { .. } => {
+            Step::SyncDir { .. } | Step::SyncTopicDir { .. } | Step::SyncRoot { .. }
+                if !matches!(errno, libc::EMFILE | libc::ENFILE) =>
+            {
                 self.latch(dir, format!("flushing a folder of {key} failed ({error})"));
             }
             _ => {
@@ -655,7 +657,12 @@ impl Store {
                     // Not written after all.
                     f.written = f.durable - f.durable % BLOCK as u32;
                 }
-                if let Step::WriteIndex { file, .. } = step {
+                // Of a folder that could not be opened nothing was flushed: all of it again, from the file's own opening on.
+                if let Step::WriteIndex { file, .. }
+                | Step::SyncDir { file, .. }
+                | Step::SyncTopicDir { file, .. }
+                | Step::SyncRoot { file, .. } = step
+                {
                     io.file(Purpose::Forgotten.token(), FileOp::Close { file });
                 }
                 p.hand.step = Step::Wait { until: now.mono.after(FULL_RETRY_MS) };

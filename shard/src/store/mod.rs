@@ -438,7 +438,7 @@ impl Store {
         let dir = &self.dirs[partition.dir as usize];
         // The node's own logs may use the reserve: without them nothing could be deleted.
         let client = matches!(to, AckTo::Slot { .. } | AckTo::Remote { .. });
-        if dir.latched.is_some() || (client && (dir.full || dir.short)) {
+        if dir.latched.is_some() || partition.log.is_closed() || (client && (dir.full || dir.short)) {
             return Err((NotAppended::Refused(ErrorCode::KafkaStorageError), to));
         }
         if !self.has_room(HEADER_LEN + batch.1.len()) {
@@ -624,17 +624,20 @@ impl Store {
         }
     }
 
-    /// Forgets the longest idle producers beyond so many, all partitions of this core together.
-    pub fn bound_producers(&mut self, most: usize) {
-        let count: usize = self.partitions.iter().flatten().map(|p| p.log.producers.len()).sum();
+    /// Forgets the longest idle producers beyond so many, of all partitions of this core, or of those in one directory.
+    pub fn bound_producers(&mut self, most: usize, dir: Option<u8>) {
+        let counts = |p: &&Partition| dir.is_none_or(|dir| p.dir == dir);
+        let all = self.partitions.iter().flatten().filter(counts);
+        let count: usize = all.clone().map(|p| p.log.producers.len()).sum();
         if count <= most {
             return;
         }
-        let all = self.partitions.iter().flatten().flat_map(|p| p.log.producers.last_used());
-        let mut times: Vec<WallMs> = all.collect();
+        let mut times: Vec<WallMs> = all.flat_map(|p| p.log.producers.last_used()).collect();
         let (_, last_to_go, _) = times.select_nth_unstable(count - most - 1);
-        let last_to_go = *last_to_go;
-        self.expire_producers(Now { wall: last_to_go, mono: MonoMs(0) }, 0);
+        let last_to_go = if most == 0 { WallMs(i64::MAX) } else { *last_to_go };
+        for p in self.partitions.iter_mut().flatten().filter(|p| dir.is_none_or(|dir| p.dir == dir)) {
+            p.log.producers.expire(last_to_go, 0);
+        }
     }
 
     /// Forgets producers that were idle for too long.

@@ -13,7 +13,7 @@ use crate::io::{Access, FileId, FileOp, Io};
 use crate::mail::ReadAnswer;
 use ringlog_engine::ErrorCode;
 use ringlog_engine::batch::{BatchHeader, HEADER_LEN, checksum_matches};
-use ringlog_engine::log::index::{IndexFile, SegmentIndex};
+use ringlog_engine::log::index::{BadIndex, IndexFile, SegmentIndex};
 use ringlog_engine::log::journal::BLOCK;
 use ringlog_engine::log::partition::{Located, Place};
 use ringlog_engine::rope::Rope;
@@ -259,7 +259,11 @@ impl Store {
         loop {
             let Some(p) = self.get(part) else { return answer.error = ErrorCode::UnknownTopicOrPartition };
             let segment = p.log.segment(at.segment).expect("it was located");
-            if at.position == segment.len && segment.next_offset < p.log.high_watermark() {
+            if at.position == segment.len && segment.next_offset >= p.log.high_watermark() {
+                // The gap that its index tells of is the end of the log: there is nothing yet.
+                return;
+            }
+            if at.position == segment.len {
                 // The log has a gap here, as its index says: what is asked for begins with the next segment.
                 at = Place { segment: segment.next_offset, position: 0 };
                 if !p.tail.holds(at) && p.log.segment(at.segment).is_some_and(|s| s.index.is_none()) {
@@ -610,15 +614,14 @@ impl Store {
             }
             Step::ReadIndex { base, file } => {
                 io.file(Purpose::Forgotten.token(), FileOp::Close { file });
-                let good = IndexFile::decode(block.bytes())
-                    .ok()
-                    .filter(|f| p.log.segment(base).is_some_and(|s| f.base_offset == base && f.segment_len == s.len));
-                match good {
-                    Some(file) => {
+                let segment_len = p.log.segment(base).map(|s| s.len);
+                match IndexFile::decode(block.bytes()) {
+                    Ok(file) if file.base_offset == base && Some(file.segment_len) == segment_len => {
                         p.ends_at(base, file.next_offset);
                         p.log.set_index(base, file.index);
                     }
-                    None => p.cold.rebuild.push(base),
+                    Err(BadIndex::Newer(version)) => p.refuse_newer(base, version),
+                    _ => p.cold.rebuild.push(base),
                 }
             }
             Step::Rebuild { base, position, offset, index } => {
@@ -653,6 +656,17 @@ impl Partition {
             );
             self.log.on_damage(offset);
         }
+    }
+
+    /// A segment whose index a newer release wrote may hold what this one cannot read.
+    fn refuse_newer(&mut self, base: i64, version: u16) {
+        eprintln!(
+            "error: {}-{}: the index of segment {base} has format {version}. Reads from offset {base} on are refused: start the \
+             newer release that wrote it, and see `ringlog repair`.",
+            self.topic, self.key.partition
+        );
+        self.log.on_damage(base);
+        self.log.set_index(base, SegmentIndex::default());
     }
 
     /// Indexes the batches of one piece of a segment. Returns where to go on; `None` when the index is complete and in place.

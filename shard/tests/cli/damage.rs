@@ -1,9 +1,8 @@
 //! Bytes that rotted on disk: nothing damaged is served, everything else is, and a repair takes away no more than that.
 
-use super::broker::{Broker, RINGLOG, lines, ringlog};
+use super::broker::{Broker, lines, ringlog};
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The one partition's folder of a topic.
 fn partition(dir: &Path, topic: &str) -> PathBuf {
@@ -154,7 +153,28 @@ fn a_damaged_index_is_made_again() {
 }
 
 #[test]
-fn a_damaged_journal_stops_the_start_and_is_set_aside_by_a_repair() {
+fn an_index_of_a_newer_format_is_refused_and_left_as_it_is() {
+    let (broker, segments) = filled("newer-index");
+    let mut newer = Vec::new();
+    let broker = broker.restart(Signal::SIGTERM, |dir| {
+        let indexes = files(&partition(dir, "t"), ".index");
+        newer = std::fs::read(&indexes[1]).unwrap();
+        newer[4] = 2;
+        let crc = crc32c::crc32c(&newer[..60]);
+        newer[60..64].copy_from_slice(&crc.to_le_bytes());
+        std::fs::write(&indexes[1], &newer).unwrap();
+    });
+    let base: u32 = segments[1].file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let (done, read, error) = consume(&broker, "consume t --from-beginning --exit");
+    assert!(!done && error.contains("KAFKA_STORAGE_ERROR"), "{error}");
+    assert_eq!(read, (0..base).collect::<Vec<_>>());
+    broker.ok("produce other --partition 0", &lines(100..101));
+    let index = files(&partition(&broker.folder, "t"), ".index").remove(1);
+    assert!(std::fs::read(index).unwrap() == newer);
+}
+
+#[test]
+fn a_damaged_journal_costs_what_may_have_been_in_it_until_a_repair() {
     let mut broker = Broker::start("journal");
     for from in (0..300).step_by(10) {
         broker.ok("produce t --partition 0", &lines(from..from + 10));
@@ -167,23 +187,22 @@ fn a_damaged_journal_stops_the_start_and_is_set_aside_by_a_repair() {
     let (code, _, error) = ringlog(&["inspect", journal.to_str().unwrap()]);
     assert!(code == 1 && error.contains("was flushed"), "{error}");
 
-    let log_dirs = format!("log.dirs={}", dir.display());
-    let start = ["start", "--override", &log_dirs, "--override", "listeners=PLAINTEXT://127.0.0.1:0"];
-    let output = Command::new(RINGLOG).args(start).output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        !output.status.success() && error.contains("journal is damaged") && error.contains("ringlog repair"),
-        "{error}"
-    );
+    let mut broker = Broker::on(dir);
+    broker.ok("topic create later --partitions 4", "");
+    broker.ok("produce later", &lines(0..10));
+    // What is before the damage, and no more.
+    let (done, kept, error) = consume(&broker, "consume t --from-beginning --exit");
+    assert!(!done && !kept.is_empty() && kept.len() < 300, "{} read: {error}", kept.len());
+    assert_eq!(kept, (0..kept.len() as u32).collect::<Vec<_>>());
+    let dir = broker.end(Signal::SIGTERM);
+    assert!(dir.join("set-aside").join(journal.file_name().unwrap()).is_file(), "the damaged journal is kept");
 
     let (code, out, error) = ringlog(&["repair", dir.to_str().unwrap(), "--yes"]);
-    assert!(code == 0 && out.contains("the journals"), "{out}{error}");
+    assert!(code == 0 && out.contains("t-0"), "{out}{error}");
     let broker = Broker::on(dir);
-    // As many as the whole frames and the segments hold, from the first on.
+    // The log ends with a gap, which is no damage, and goes on after it.
+    broker.ok("produce t --partition 0", &lines(1000..1001));
     let (done, read, error) = consume(&broker, "consume t --from-beginning --exit");
     assert!(done, "{error}");
-    assert_eq!(read, (0..read.len() as u32).collect::<Vec<_>>());
-    assert!(!read.is_empty());
-    broker.ok("produce t --partition 0", &lines(1000..1001));
-    assert_eq!(*consume(&broker, "consume t --from-beginning --exit").1.last().unwrap(), 1000);
+    assert_eq!(read, [&kept[..], &[1000]].concat());
 }

@@ -167,6 +167,8 @@ pub(crate) enum Fail {
     Write(i32),
     Sync(i32),
     Allocate(i32),
+    /// A folder cannot be opened, so not flushed.
+    SyncDir(i32),
 }
 
 pub(crate) struct SimDisk {
@@ -257,11 +259,21 @@ impl SimDisk {
             return None;
         }
         let k = random.below(self.ops.len());
-        Some(match self.ops.swap_remove(k) {
+        Some(self.end(k))
+    }
+
+    /// Ends one of the operations in flight that is no flush of a file.
+    pub(crate) fn complete_but_no_flush(&mut self) -> Option<Done> {
+        let k = self.ops.iter().position(|op| !matches!(op, Op::Sync { .. }))?;
+        Some(self.end(k))
+    }
+
+    fn end(&mut self, k: usize) -> Done {
+        match self.ops.swap_remove(k) {
             Op::Write { token, file, id, spans } => {
                 if let Some(Fail::Write(errno)) = self.fail {
                     self.fail = None;
-                    return Some(Done::Written { token, spans, result: -errno });
+                    return Done::Written { token, spans, result: -errno };
                 }
                 let inode = &mut self.inodes[file];
                 if let Some(at) = inode.unflushed.iter().position(|w| w.id == id) {
@@ -275,7 +287,7 @@ impl SimDisk {
             Op::Sync { token, file, size: (size, resized), covered } => {
                 if let Some(Fail::Sync(errno)) = self.fail {
                     self.fail = None;
-                    return Some(Done::Synced { token, result: -errno });
+                    return Done::Synced { token, result: -errno };
                 }
                 for (other, ids) in covered {
                     self.inodes[other].flush(&ids, other == file);
@@ -294,7 +306,7 @@ impl SimDisk {
                 Done::Read { token, result: bytes.len() as i32, block }
             }
             Op::File { token, op, names } => Done::File { token, result: self.file_op(op, names) },
-        })
+        }
     }
 
     fn file_op(&mut self, op: FileOp, names: usize) -> i32 {
@@ -313,6 +325,10 @@ impl SimDisk {
             },
             FileOp::MakeDir { .. } | FileOp::Close { .. } => 0,
             FileOp::SyncDir { path: folder } => {
+                if let Some(Fail::SyncDir(errno)) = self.fail {
+                    self.fail = None;
+                    return -errno;
+                }
                 let (folder, fresh) = (path(&folder), names.saturating_sub(self.flushed_changes));
                 let inside = |p: &Path| p.parent() == Some(&folder);
                 let touches = |op: &NameOp| match op {
