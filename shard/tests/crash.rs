@@ -9,6 +9,7 @@ mod sim_disk;
 use ringlog_engine::ErrorCode;
 use ringlog_engine::batch::{BatchHeader, HEADER_LEN, MAGIC, checksum};
 use ringlog_engine::config::{BrokerConfig, ServerProperties};
+use ringlog_engine::log::journal::read_journal;
 use ringlog_engine::log::partition::{LogConfig, PartitionLog};
 use ringlog_engine::producer::ProducerStates;
 use ringlog_engine::rope::Rope;
@@ -242,7 +243,10 @@ impl Run {
 
     fn create(&mut self) -> PartitionKey {
         self.next_key += 1;
-        let key = PartitionKey { topic: TopicId([self.next_key as u8; 16]), partition: self.next_key };
+        self.create_as(PartitionKey { topic: TopicId([self.next_key as u8; 16]), partition: self.next_key })
+    }
+
+    fn create_as(&mut self, key: PartitionKey) -> PartitionKey {
         let relaxed = self.random.one_in(6);
         let log = PartitionLog::empty(key, self.disk.now().wall, ProducerStates::new(PRODUCERS));
         self.store.add(topic(key).as_str().into(), 0, 0, store_config(&self.sizes, relaxed), log, false);
@@ -251,7 +255,8 @@ impl Run {
     }
 
     fn any_key(&mut self) -> Option<PartitionKey> {
-        let live: Vec<PartitionKey> = self.models.iter().filter(|(_, m)| !m.deleted).map(|(k, _)| *k).collect();
+        let live: Vec<PartitionKey> =
+            self.models.iter().filter(|(k, m)| !m.deleted && k.topic != TopicId::METADATA).map(|(k, _)| *k).collect();
         (!live.is_empty()).then(|| live[self.random.below(live.len())])
     }
 
@@ -657,6 +662,113 @@ fn after_a_failed_write_or_flush_nothing_is_acknowledged_and_nothing_lost() {
         run.crash(false);
     }
     assert!(latched > 5 && went_on > 3, "{latched} latched, {went_on} went on");
+}
+
+/// A log is read up to where it is damaged, and everything there is what was appended.
+fn check_damaged(dir: &Path, topic: &str, log: &PartitionLog, model: &Model, told: &str) {
+    let (start, end) = (log.log_start(), log.next_offset().min(log.damaged_from()));
+    let mut at = model.batches.partition_point(|b| b.next <= start);
+    let mut reached = start;
+    // It ends with an error where the damage begins.
+    let _ = boot::read_all(dir, topic, log, |header, bytes| {
+        let expected = model.batches.get(at).unwrap_or_else(|| panic!("{told}: invented {}", header.base_offset));
+        assert!(expected.bytes == bytes, "{told}: the batch at {} is another", expected.base);
+        (at, reached) = (at + 1, expected.next);
+    });
+    assert!(reached >= end, "{told}: ends at {reached}, before the damage at {end}");
+    let acked_end = model.batches.iter().rev().find(|b| b.acked).map_or(0, |b| b.next);
+    assert!(log.is_closed() || log.next_offset() >= acked_end, "{told}: {acked_end} would be given to other records");
+    assert!(
+        log.damaged_from() < i64::MAX || reached >= acked_end,
+        "{told}: {acked_end} was acknowledged, nothing is told"
+    );
+}
+
+/// Frames of a journal's one core that are known to have been flushed: file and position.
+fn flushed_frames(booted_from: &Path) -> Vec<(PathBuf, u64)> {
+    let names: Vec<PathBuf> = std::fs::read_dir(booted_from).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut starts: BTreeMap<u64, [Option<PathBuf>; 2]> = BTreeMap::new();
+    for path in names {
+        if let Some((incarnation, _, half)) = files::parse_journal(path.file_name().unwrap().to_str().unwrap()) {
+            starts.entry(incarnation).or_default()[usize::from(half)] = Some(path);
+        }
+    }
+    let mut found = Vec::new();
+    for (incarnation, halves) in starts {
+        let bytes = halves.clone().map(|path| path.map_or_else(Vec::new, |path| std::fs::read(path).unwrap()));
+        let journal = read_journal(0, incarnation, [&bytes[0], &bytes[1]]).unwrap();
+        assert!(journal.holes.is_empty());
+        let flushed = journal.frames.iter().map(|f| f.header).filter(|h| h.sequence <= journal.durable);
+        found.extend(flushed.map(|h| (halves[(h.lap % 2) as usize].clone().unwrap(), h.position)));
+    }
+    found
+}
+
+impl Run {
+    /// A crash, and then some frames of the journal have rotted. Returns how many partitions were damaged and whole, or nothing
+    /// where the metadata log was among the damaged.
+    fn rot(&mut self) -> Option<(usize, usize)> {
+        let (from, to) = (self.dir(), self.root.0.join("rot"));
+        let _ = std::fs::remove_dir_all(&to);
+        self.disk.crash(&mut self.random, &from, &to);
+        self.crashes += 1;
+        let frames = flushed_frames(&to);
+        for _ in 0..1 + self.random.below(2) {
+            if frames.is_empty() {
+                return None;
+            }
+            let (path, position) = &frames[self.random.below(frames.len())];
+            let mut bytes = std::fs::read(path).unwrap();
+            bytes[*position as usize + self.random.below(64)] ^= 1 << self.random.below(8);
+            std::fs::write(path, bytes).unwrap();
+        }
+        let told = format!("seed {}, crash {}, {:?}", self.seed, self.crashes, self.sizes);
+        let booted = match start(&to, &self.sizes, &mut self.random) {
+            Ok(booted) => booted,
+            Err(why) if why.contains("metadata log") => return None,
+            Err(why) => panic!("{told}: {why}"),
+        };
+        let booted = &booted.dirs[0];
+        let (mut damaged, mut whole) = (0, 0);
+        for p in &booted.partitions {
+            let Some(model) = self.models.get(&p.key) else { panic!("{told}: {} was never there", p.key) };
+            if !model.deleted {
+                check_damaged(&to, &p.topic, &p.log, model, &format!("{told}: {}", p.key));
+                *(if p.log.damaged_from() < i64::MAX { &mut damaged } else { &mut whole }) += 1;
+            }
+        }
+        for (key, _) in self.models.iter().filter(|(_, m)| !m.deleted && m.batches.iter().any(|b| b.acked)) {
+            let held = booted.partitions.iter().any(|p| p.key == *key);
+            assert!(held || booted.doubtful, "{told}: {key} would be taken for one that never held a record");
+        }
+        Some((damaged, whole))
+    }
+}
+
+/// Whatever frames of the journal rot: what is served is what was appended, what is lost is told, and no offset that was
+/// acknowledged is given to another record.
+#[test]
+fn rotten_frames_cost_what_may_have_been_in_them_and_lie_about_nothing() {
+    let (mut damaged, mut whole, mut refused) = (0, 0, 0);
+    for seed in 1..25 {
+        let mut run = Run::new(seed, None, "rot");
+        let metadata = run.create_as(PartitionKey { topic: TopicId::METADATA, partition: 0 });
+        for _ in 0..3 {
+            for k in 0..500 {
+                if k % 100 == 0 {
+                    run.append(metadata, 100);
+                }
+                run.step(8);
+            }
+            match run.rot() {
+                Some((some, others)) => (damaged, whole) = (damaged + some, whole + others),
+                None => refused += 1,
+            }
+            run.crash(true);
+        }
+    }
+    println!("{damaged} damaged, {whole} whole, {refused} refused");
+    assert!(damaged > 20 && whole > 20, "{damaged} damaged, {whole} whole, {refused} refused");
 }
 
 /// What a lap says of its producers at its start never outgrows the journal, however many there are.

@@ -430,6 +430,11 @@ impl Recovered<'_> {
                 (self.end_segment, self.end_position, self.next_offset) = (segment, position, first.base_offset);
                 Ok(())
             }
+            // Its end, and no more than that, is beyond what is known.
+            (Err(_), None) if doubt && batches.is_empty() => {
+                self.doubt = true;
+                Ok(())
+            }
             (gap, _) => gap,
         }
     }
