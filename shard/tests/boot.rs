@@ -190,6 +190,7 @@ fn state(log: &PartitionLog) -> Vec<u8> {
     log.producers.encode(&mut producers);
     let state = PartitionState {
         closed: log.is_closed(),
+        lost_until: log.lost_until(),
         destaged: log.end().position,
         next_offset: log.next_offset(),
         log_start: log.log_start(),
@@ -693,6 +694,7 @@ fn laps_take_turns_and_a_new_one_needs_the_old_only_for_bytes() {
         let mut out = Vec::new();
         let state = PartitionState {
             closed: false,
+            lost_until: 0,
             destaged,
             next_offset: k as i64,
             log_start: 0,

@@ -608,15 +608,17 @@ impl Run {
     }
 }
 
+/// Those asked for, or the usual ones.
+fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let asked = std::env::var("RINGLOG_CRASH_SEEDS").ok();
+    let asked = asked.as_deref().and_then(|s| s.split_once(".."));
+    asked.map_or(usual, |(from, to)| from.parse().expect("a number")..to.parse().expect("a number"))
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_in_any_crash() {
-    let seeds = std::env::var("RINGLOG_CRASH_SEEDS").ok();
-    let seeds = seeds
-        .as_deref()
-        .and_then(|s| s.split_once(".."))
-        .map_or(1..13, |(from, to)| from.parse().expect("a number")..to.parse().expect("a number"));
     let mut crashes = 0;
-    for seed in seeds {
+    for seed in seeds(1..13) {
         let mut run = Run::new(seed, None, "any");
         run.lives(4, 1500);
         crashes += run.crashes;
@@ -750,7 +752,7 @@ impl Run {
 #[test]
 fn rotten_frames_cost_what_may_have_been_in_them_and_lie_about_nothing() {
     let (mut damaged, mut whole, mut refused) = (0, 0, 0);
-    for seed in 1..25 {
+    for seed in seeds(1..25) {
         let mut run = Run::new(seed, None, "rot");
         let metadata = run.create_as(PartitionKey { topic: TopicId::METADATA, partition: 0 });
         for _ in 0..3 {
@@ -767,7 +769,6 @@ fn rotten_frames_cost_what_may_have_been_in_them_and_lie_about_nothing() {
             run.crash(true);
         }
     }
-    println!("{damaged} damaged, {whole} whole, {refused} refused");
     assert!(damaged > 20 && whole > 20, "{damaged} damaged, {whole} whole, {refused} refused");
 }
 

@@ -94,6 +94,9 @@ pub struct PartitionLog {
     damaged_from: i64,
     /// What followed the end is not known: nothing may take its place.
     closed: bool,
+    /// Of what is damaged, offsets before this one were lost with frames of a journal: bytes that are there in their place may be
+    /// of other records, whatever their checksums say.
+    lost_until: i64,
 }
 
 impl PartitionLog {
@@ -114,7 +117,17 @@ impl PartitionLog {
         let last = segments.back().expect("a log has an active segment");
         assert!(last.index.is_some(), "{key}: the active segment has its index");
         let visible = (last.next_offset, Place { segment: last.base, position: last.len });
-        PartitionLog { key, segments, log_start, epochs, producers, visible, damaged_from, closed: false }
+        PartitionLog {
+            key,
+            segments,
+            log_start,
+            epochs,
+            producers,
+            visible,
+            damaged_from,
+            closed: false,
+            lost_until: 0,
+        }
     }
 
     /// First offset that may be read.
@@ -155,6 +168,15 @@ impl PartitionLog {
     pub fn close(&mut self) {
         self.closed = true;
         self.on_damage(self.next_offset());
+    }
+
+    /// What is damaged was lost with frames of a journal, up to this offset.
+    pub fn lost(&mut self, until: i64) {
+        self.lost_until = until;
+    }
+
+    pub fn lost_until(&self) -> i64 {
+        self.lost_until
     }
 
     pub fn is_closed(&self) -> bool {
@@ -398,7 +420,11 @@ impl PartitionLog {
     /// The log start moved: what is before it is nobody's any more, damaged or not.
     fn forget_before_start(&mut self) {
         if self.damaged_from < self.log_start {
-            self.damaged_from = if self.closed { self.next_offset() } else { i64::MAX };
+            self.damaged_from = match () {
+                () if self.log_start < self.lost_until => self.log_start,
+                () if self.closed => self.next_offset(),
+                () => i64::MAX,
+            };
         }
         self.trim_epochs();
     }
@@ -475,6 +501,17 @@ mod tests {
         assert_eq!(log.locate(10), Err(ErrorCode::KafkaStorageError));
         log.set_log_start(11).unwrap();
         assert_eq!((log.locate(11), log.locate(20)), (at(100), Ok(Located::End)));
+    }
+
+    #[test]
+    fn what_was_lost_stays_refused_up_to_its_end() {
+        let mut log = log();
+        log.on_damage(5);
+        log.lost(15);
+        log.set_log_start(10).unwrap();
+        assert_eq!((log.damaged_from(), log.locate(10)), (10, Err(ErrorCode::KafkaStorageError)));
+        log.set_log_start(15).unwrap();
+        assert_eq!(log.damaged_from(), i64::MAX);
     }
 
     #[test]

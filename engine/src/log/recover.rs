@@ -14,7 +14,7 @@
 //! | at | size | field |
 //! |---|---|---|
 //! | 0 | 2 | format version, 1 |
-//! | 2 | 2 | flags: 1: the log is closed, as what followed its end is not known; the others zero |
+//! | 2 | 2 | flags: 1: the log is closed, as what followed its end is not known; 2: with the last field; the others zero |
 //! | 4 | 4 | bytes of the active segment known durable in its file |
 //! | 8 | 8 | next offset |
 //! | 16 | 8 | log start offset |
@@ -26,6 +26,7 @@
 //! | 64 | 4 | number of leader epochs, then for each: epoch i32, start offset i64 |
 //! | .. | 4 | number of sealed segments whose file may not be complete, then for each: base offset i64, length u32 |
 //! | .. | 4 | length of the producer states, then those |
+//! | .. | 8 | end of the offsets that were lost with frames of a journal, if the flags say so |
 
 use super::journal::{BadRecord, Frame, FrameHeader, Journal, Record};
 use crate::batch::{BatchHeader, HEADER_LEN};
@@ -35,12 +36,15 @@ use std::collections::BTreeMap;
 const VERSION: u16 = 1;
 const FIXED_LEN: usize = 64;
 const CLOSED: u16 = 1;
+const LOST: u16 = 2;
 
 /// What a lap's first frame says of a partition.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PartitionState {
     /// What followed the next offset is not known: nothing may take its place.
     pub closed: bool,
+    /// Offsets from `damaged_from` to here were lost with frames of a journal, or some of them; 0 if none were.
+    pub lost_until: i64,
     pub destaged: u32,
     pub next_offset: i64,
     pub log_start: i64,
@@ -58,7 +62,8 @@ pub struct PartitionState {
 impl PartitionState {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend(VERSION.to_le_bytes());
-        out.extend(if self.closed { CLOSED } else { 0 }.to_le_bytes());
+        let flags = if self.closed { CLOSED } else { 0 } | if self.lost_until > 0 { LOST } else { 0 };
+        out.extend(flags.to_le_bytes());
         out.extend(self.destaged.to_le_bytes());
         let damaged = if self.damaged_from == i64::MAX { -1 } else { self.damaged_from };
         for field in [
@@ -84,6 +89,9 @@ impl PartitionState {
         }
         out.extend((self.producers.len() as u32).to_le_bytes());
         out.extend(&self.producers);
+        if self.lost_until > 0 {
+            out.extend(self.lost_until.to_le_bytes());
+        }
     }
 
     pub fn decode(bytes: &[u8]) -> Option<PartitionState> {
@@ -91,7 +99,7 @@ impl PartitionState {
         if bytes.len() < FIXED_LEN || at.u16()? != VERSION {
             return None;
         }
-        let closed = at.u16()? & CLOSED != 0;
+        let flags = at.u16()?;
         let destaged = at.u32()?;
         let [next_offset, log_start, damaged, created, first_timestamp, max_timestamp, max_timestamp_offset] =
             [at.i64()?, at.i64()?, at.i64()?, at.i64()?, at.i64()?, at.i64()?, at.i64()?];
@@ -99,8 +107,10 @@ impl PartitionState {
         let unfinished = (0..at.u32()?).map(|_| Some((at.i64()?, at.u32()?))).collect::<Option<Vec<_>>>()?;
         let producers_len = at.u32()? as usize;
         let producers = at.take(producers_len)?.to_vec();
+        let lost_until = if flags & LOST != 0 { at.i64()? } else { 0 };
         at.0.is_empty().then_some(PartitionState {
-            closed,
+            closed: flags & CLOSED != 0,
+            lost_until,
             destaged,
             next_offset,
             log_start,
@@ -374,6 +384,7 @@ impl Recovered<'_> {
             direct: Vec::new(),
             state: PartitionState {
                 closed: false,
+                lost_until: 0,
                 destaged: 0,
                 next_offset: 0,
                 log_start: 0,
@@ -726,7 +737,7 @@ mod tests {
         fine.frame(&[Record::Trim { key: key(5), log_start_offset: 0 }, append(0, 0, 0, &zero), append(0, 1, 0, &one)]);
         fine.frame(&[Record::Drop { key: key(0) }]);
         assert!(replay(&fine.file).unwrap().is_empty());
-        let closed = PartitionState { closed: true, ..Recovered::fresh(1, 0).state };
+        let closed = PartitionState { closed: true, lost_until: 7, ..Recovered::fresh(1, 0).state };
         let mut bytes = Vec::new();
         closed.encode(&mut bytes);
         assert_eq!(PartitionState::decode(&bytes), Some(closed));

@@ -128,6 +128,8 @@ pub(super) fn plan<'a>(
     let damaged_from = laid.damaged_from.min(recovered.state.damaged_from);
     let start = recovered.state.log_start.min(log_start);
     let mut log = PartitionLog::recovered(key, laid.segments, start, epochs(recovered), producers, damaged_from);
+    let lost = recovered.is_uncertain() && damaged_from < i64::MAX;
+    log.lost(if lost { next_offset } else { recovered.state.lost_until });
     log.set_log_start(log_start).expect("a log starts at or before its end");
     if recovered.doubt || recovered.state.closed {
         log.close();

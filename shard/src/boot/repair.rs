@@ -212,6 +212,7 @@ impl Repair {
         let first = kept.first().map_or(partition.next_offset, |s| s.base);
         Ok(PartitionState {
             closed: false,
+            lost_until: 0,
             destaged: 0,
             next_offset: partition.next_offset,
             log_start: partition.log_start.max(first),

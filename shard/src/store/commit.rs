@@ -743,7 +743,7 @@ impl Partition {
         let at = self.committed;
         let segment = self.log.segment(at.segment).expect("the committed segment exists");
         let index = segment.index.as_ref().expect("an unfinished segment has its index");
-        into.closed = self.log.is_closed();
+        (into.closed, into.lost_until) = (self.log.is_closed(), self.log.lost_until());
         into.destaged = self.file(at.segment).map_or(at.position, |f| f.durable);
         into.next_offset = self.committed_offset;
         into.log_start = self.log.log_start();
