@@ -255,13 +255,16 @@ impl Dir<'_> {
             return refuse(
                 self.path,
                 format!(
-                    "its journal is damaged: {damage}. The newest entries of the metadata log may be among what is lost, and                      without it no topic is certain. Nothing was changed. Restore the files, or see `ringlog repair`"
+                    "its journal is damaged: {damage}. The newest entries of the metadata log may be among what is lost, and \
+                     without it no topic is certain. Nothing was changed. Restore the files, or see `ringlog repair`"
                 ),
             );
         }
         let lost = replayed.values().filter(|p| p.is_uncertain()).count();
         notices.push(format!(
-            "log directory {}: its journal is damaged: {damage}. {lost} partitions may have lost records: what is proven of              them is served, the rest refused, as told below; the other {} are whole. The damaged files are kept in              {}; see `ringlog repair`",
+            "log directory {}: its journal is damaged: {damage}. {lost} partitions may have lost records: what is proven of \
+             them is served, the rest refused, as told below; the other {} are whole. The damaged files are kept in \
+             {}; see `ringlog repair`",
             self.path.display(),
             replayed.len() - lost,
             files::SET_ASIDE

@@ -249,7 +249,8 @@ impl LaidOut<'_> {
         }
         if recovered.doubt {
             self.damage.push(format!(
-                "what followed offset {end} may have been in the damaged part of a journal: reads from there on and                  appends are refused"
+                "what followed offset {end} may have been in the damaged part of a journal: reads from there on and \
+                 appends are refused"
             ));
             self.damaged_from = self.damaged_from.min(end);
         }
