@@ -19,7 +19,9 @@ use ringlog_engine::types::{MonoMs, Now};
 use std::collections::VecDeque;
 
 /// Steps under way at once on one core.
-const STEPS_MAX: usize = 8;
+const STEPS_MAX: usize = 64;
+/// Of those, writes: more would make the journal's writes and flushes wait behind them.
+const WRITES_MAX: usize = 8;
 /// Space is reserved in steps that double from the first to the last of these sizes, in bytes.
 const STEP_MIN: u32 = 64 << 10;
 const STEP_MAX: u32 = 16 << 20;
@@ -174,6 +176,11 @@ enum Step {
 }
 
 impl Step {
+    /// It moves bytes to the disk.
+    fn writes(self) -> bool {
+        matches!(self, Step::Write { .. } | Step::Zero { .. })
+    }
+
     /// It tidies up behind a segment: where it fails, appends need not stop.
     fn finishes(self) -> bool {
         use Step::{Discard, Erase, OpenIndex, Truncate, WriteIndex};
@@ -345,15 +352,26 @@ fn reserve(f: &SegmentFile, to: u32, segment_bytes: u32, sealed: bool) -> u32 {
 impl Store {
     /// Starts background work that is due, a bounded number of steps at once.
     pub fn work(&mut self, io: &mut impl Io, now: Now) {
+        for _ in 0..self.writers.len() {
+            if self.writes >= WRITES_MAX {
+                break;
+            }
+            let part = self.writers.pop_front().expect("it was counted");
+            self.turn_to(io, part, now);
+        }
         for _ in 0..self.hands.len() {
             if self.steps >= STEPS_MAX {
                 return;
             }
             let Some(part) = self.hands.pop_front() else { return };
-            if let Some(p) = self.get_mut(part) {
-                p.hand.queued = false;
-                self.take_step(io, part, now);
-            }
+            self.turn_to(io, part, now);
+        }
+    }
+
+    fn turn_to(&mut self, io: &mut impl Io, part: PartIdx, now: Now) {
+        if let Some(p) = self.get_mut(part) {
+            p.hand.queued = false;
+            self.take_step(io, part, now);
         }
     }
 
@@ -381,6 +399,11 @@ impl Store {
         }
         let Some(p) = self.partitions[part.0 as usize].as_mut() else { return };
         match p.next_step(destage, p.config.log.segment_bytes, lap, covers, now) {
+            Some(step) if step.writes() && self.writes >= WRITES_MAX => {
+                if !std::mem::replace(&mut p.hand.queued, true) {
+                    self.writers.push_back(part);
+                }
+            }
             Some(step) => self.start(io, part, step),
             None => self.rest(part, now),
         }
@@ -424,6 +447,7 @@ impl Store {
         let (topic, key) = (p.topic.clone(), p.key);
         p.hand.step = step;
         self.steps += 1;
+        self.writes += usize::from(step.writes());
         match step {
             Step::Idle | Step::Wait { .. } => unreachable!("not a step to start"),
             Step::MakeTopicDir { .. } => {
@@ -514,6 +538,7 @@ impl Store {
         self.steps -= 1;
         let Some(p) = self.partitions[part.0 as usize].as_mut() else { return };
         let step = std::mem::take(&mut p.hand.step);
+        self.writes -= usize::from(step.writes());
         let dir = p.dir;
         if self.dirs[dir as usize].latched.is_some() {
             return;

@@ -234,6 +234,8 @@ pub struct Store {
     pub limits: StoreLimits,
     /// Partitions whose background work may have something to do.
     hands: VecDeque<PartIdx>,
+    /// Those that have something to write to a segment when others are done.
+    writers: VecDeque<PartIdx>,
     /// Appends that were settled this turn.
     pub settled: Vec<Waiter>,
     /// Fetches to look at again.
@@ -248,8 +250,9 @@ pub struct Store {
     /// Scratch of a lap's first frame: the states it holds, and one of them.
     states: Vec<u8>,
     state: PartitionState,
-    /// Background steps under way.
+    /// Background steps under way, and how many of them write.
     steps: usize,
+    writes: usize,
     /// Partitions that wait for room on disk or for a delay, and until when.
     waiting: Vec<(PartIdx, MonoMs)>,
     zeros: Option<Block>,
@@ -272,6 +275,7 @@ impl Store {
             pool,
             limits,
             hands: VecDeque::new(),
+            writers: VecDeque::new(),
             settled: Vec::new(),
             rung: Vec::new(),
             spare_spans: Vec::new(),
@@ -281,6 +285,7 @@ impl Store {
             states: Vec::new(),
             state: PartitionState::default(),
             steps: 0,
+            writes: 0,
             waiting: Vec::new(),
             zeros: None,
             parting: Vec::new(),
