@@ -23,7 +23,7 @@ use crate::io::{Accepted, Done, Io, Wait};
 use crate::mail::{Mail, ReplyTo, SlotAddr};
 use crate::store::ranges::FileRange;
 use crate::store::space::Space;
-use crate::store::{AckTo, Purpose, Ring, Store, Waiter};
+use crate::store::{AckTo, Purpose, Ring, SETTLED_ROOM, Store, Waiter};
 use conn::{Conn, Records, Slot, Work};
 use control::Control;
 use door::Door;
@@ -227,8 +227,8 @@ impl<I: Io> Shard<I> {
             by_io: Default::default(),
             dirty: Vec::new(),
             answering: Vec::new(),
-            settling: Vec::new(),
-            ringing: Vec::new(),
+            settling: Vec::with_capacity(SETTLED_ROOM),
+            ringing: Vec::with_capacity(SETTLED_ROOM),
             starved: VecDeque::new(),
             unsent: Vec::new(),
             intake,

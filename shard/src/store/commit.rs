@@ -30,6 +30,8 @@ const FRAME_BYTES_MAX: usize = 8 << 20;
 /// One commit journals at most so many bytes of a partition, and at most an eighth of a journal file. What is left goes into
 /// the next, and a batch larger than this goes to its segment only.
 const INLINE_MAX: usize = 1 << 20;
+/// Room of a commit's lists from the start: they grow only where more is gathered in one turn.
+const ROOM: usize = 1024;
 
 /// What has been gathered since the last commit was built.
 #[derive(Debug, Default)]
@@ -76,6 +78,18 @@ struct Commit {
     on_durable: Vec<Waiter>,
     /// What its flush makes durable in segments besides.
     covered: Vec<Destaged>,
+}
+
+impl Commit {
+    fn with_room() -> Commit {
+        Commit {
+            reached: Vec::with_capacity(ROOM),
+            on_written: Vec::with_capacity(ROOM),
+            on_durable: Vec::with_capacity(ROOM),
+            covered: Vec::with_capacity(ROOM),
+            ..Commit::default()
+        }
+    }
 }
 
 /// Where a lap stands whose partitions are being destaged so that its file can be used again.
@@ -130,10 +144,14 @@ impl Committer {
             other: OtherLap::Free,
             lap_users: 0,
             lap_start: true,
-            open: Open::default(),
+            open: Open {
+                on_written: Vec::with_capacity(ROOM),
+                on_durable: Vec::with_capacity(ROOM),
+                ..Open::default()
+            },
             flying: VecDeque::new(),
-            spare: Vec::new(),
-            cover: Cover::default(),
+            spare: (0..=IN_FLIGHT_MAX).map(|_| Commit::with_room()).collect(),
+            cover: Cover::with_room(ROOM),
             commits: 0,
             journal_bytes: 0,
             direct_bytes: 0,
@@ -645,7 +663,7 @@ impl Store {
             }
             if !commit.syncing {
                 commit.syncing = true;
-                commit.covered.append(&mut committer.cover.waiting);
+                std::mem::swap(&mut commit.covered, &mut committer.cover.waiting);
                 let purpose = Purpose::CommitSync { dir, sequence: commit.sequence as u32 };
                 io.sync(purpose.token(), committer.files[(commit.lap % 2) as usize]);
                 commit.syncs_left = 1;

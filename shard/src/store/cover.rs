@@ -20,13 +20,19 @@ pub(super) struct Destaged {
     pub(super) to: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cover {
     /// Written before the next flush is issued.
     pub(super) waiting: Vec<Destaged>,
     /// What the flush under way covers that is no commit's.
     flushing: Vec<Destaged>,
     busy: bool,
+}
+
+impl Cover {
+    pub(super) fn with_room(room: usize) -> Cover {
+        Cover { waiting: Vec::with_capacity(room), flushing: Vec::with_capacity(room), busy: false }
+    }
 }
 
 impl super::commit::Committer {

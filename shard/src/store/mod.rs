@@ -276,8 +276,8 @@ impl Store {
             limits,
             hands: VecDeque::new(),
             writers: VecDeque::new(),
-            settled: Vec::new(),
-            rung: Vec::new(),
+            settled: Vec::with_capacity(SETTLED_ROOM),
+            rung: Vec::with_capacity(SETTLED_ROOM),
             spare_spans: Vec::new(),
             clock: 0,
             plan: Vec::new(),
@@ -692,6 +692,8 @@ fn erase_list(dir: &std::path::Path, p: &Partition) -> Vec<CString> {
     list
 }
 
+/// Appends settled and fetches rung in one turn that there is always room for.
+pub const SETTLED_ROOM: usize = 1024;
 /// Lists of spans kept to be used again, and the room of a new one: most never need more.
 const SPARE_SPANS_MAX: usize = 4096;
 const SPANS_ROOM: usize = 32;
