@@ -403,6 +403,16 @@ fn rot(journal: &Path, at: u64) {
     fs::write(journal, bytes).unwrap();
 }
 
+/// Both cores say in their first frames how things are; then the old journals go, and the damaged one is kept.
+fn first_frames(booted: &Booted) {
+    for (number, partitions) in [(0, vec![METADATA, key(3)]), (1, vec![key(0), key(1), key(2), key(4)])] {
+        let states: Vec<Vec<u8>> = partitions.iter().map(|key| state(&find(booted, *key).log)).collect();
+        let records: Vec<Record<'_>> =
+            partitions.iter().zip(&states).map(|(key, state)| state_of(find(booted, *key), state)).collect();
+        Core::new(booted, number).commit(&records);
+    }
+}
+
 /// Two cores. Core 0 has the metadata log and partition 3; one frame of core 1 is lost to damage.
 #[test]
 fn damage_of_a_journal_costs_what_may_have_been_in_it_and_nothing_else() {
@@ -468,13 +478,7 @@ fn damage_of_a_journal_costs_what_may_have_been_in_it_and_nothing_else() {
             "{:?}",
             booted.notices
         );
-        // Both cores say in their first frames how things are; then the old journals go, and the damaged one is kept.
-        for (number, partitions) in [(0, vec![METADATA, key(3)]), (1, vec![key(0), key(1), key(2), key(4)])] {
-            let states: Vec<Vec<u8>> = partitions.iter().map(|key| state(&find(&booted, *key).log)).collect();
-            let records: Vec<Record<'_>> =
-                partitions.iter().zip(&states).map(|(key, state)| state_of(find(&booted, *key), state)).collect();
-            Core::new(&booted, number).commit(&records);
-        }
+        first_frames(&booted);
         let old = &booted.dirs[0].old_journals;
         assert_eq!((old.whole.len(), old.damaged.len()), (2, 2));
         boot::retire(old, &folder.0).unwrap();

@@ -189,6 +189,25 @@ impl Committer {
         self.files[(self.lap % 2) as usize]
     }
 
+    /// Puts the header before what a frame says, and zeros behind it. Returns its length.
+    fn seal(&self, frame: FrameWriter<'_>, sequence: u64) -> usize {
+        let FrameWriter { out, len, records } = frame;
+        let header = FrameHeader {
+            core: self.core,
+            incarnation: self.incarnation,
+            lap: self.lap,
+            sequence,
+            position: self.position,
+            durable_sequence: self.durable_sequence,
+            len: len as u32,
+            record_count: records,
+            records_crc: crc32c::crc32c(&out[FRAME_HEADER_LEN..len]),
+        };
+        out[..FRAME_HEADER_LEN].copy_from_slice(&header.encode());
+        out[len..len.next_multiple_of(BLOCK)].fill(0);
+        len
+    }
+
     /// A frame of so many bytes fits into the lap, and after it one that says a lap is released: without room for that,
     /// the lap before could never be.
     fn has_room(&self, size: usize) -> bool {
@@ -554,21 +573,7 @@ impl Store {
             frame.record(&Record::Released { lap }, 0);
         }
         commit.writes_left = writes + 1;
-        let (len, records) = (frame.len, frame.records);
-        let header = FrameHeader {
-            core: committer.core,
-            incarnation: committer.incarnation,
-            lap: committer.lap,
-            sequence,
-            position: committer.position,
-            durable_sequence: committer.durable_sequence,
-            len: len as u32,
-            record_count: records,
-            records_crc: crc32c::crc32c(&frame.out[FRAME_HEADER_LEN..len]),
-        };
-        frame.out[..FRAME_HEADER_LEN].copy_from_slice(&header.encode());
-        frame.out[len..len.next_multiple_of(BLOCK)].fill(0);
-        len
+        committer.seal(frame, sequence)
     }
 
     /// Every frame says where the metadata log ends: if frames before it are lost to damage, it is known whether entries were.
