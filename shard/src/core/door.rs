@@ -39,17 +39,30 @@ impl Door {
         }
     }
 
-    /// A connection was accepted. It waits until [`Door::admit`] lets it in, or is closed here.
-    pub fn arrive(&mut self, accepted: Accepted, limits: &Limits, backlog: u32) {
+    /// A connection was accepted. It waits until [`Door::admit`] lets it in or [`Door::turn_away`] does not; what is over the
+    /// limit of its address comes back, to be closed.
+    pub fn arrive(&mut self, accepted: Accepted, limits: &Limits) -> Result<(), Accepted> {
         let ip = accepted.peer.ip();
         let exception = limits.connections_per_ip_overrides.iter().find(|(address, _)| address.to_canonical() == ip);
         let most = exception.map_or(limits.connections_per_ip, |(_, most)| *most);
         let open = self.by_ip.get(&ip).copied().unwrap_or(0);
-        if open >= most || self.waiting.len() > backlog as usize {
-            return drop(accepted);
+        if open >= most {
+            return Err(accepted);
         }
         self.by_ip.insert(ip, open + 1);
         self.waiting.push_back(accepted);
+        Ok(())
+    }
+
+    /// The newest of those who wait beyond what a backlog holds, to be closed. Asked once nobody more can be let in: any number
+    /// may arrive in one turn.
+    pub fn turn_away(&mut self, backlog: u32) -> Option<Accepted> {
+        if self.waiting.len() <= backlog as usize {
+            return None;
+        }
+        let accepted = self.waiting.pop_back()?;
+        self.forget(accepted.peer.ip());
+        Some(accepted)
     }
 
     /// The next connection to serve and the core with the fewest; `None` while none waits or none may come in.
@@ -71,6 +84,10 @@ impl Door {
     /// A connection that was let in is gone.
     pub fn left(&mut self, core: CoreId, ip: IpAddr) {
         self.placed[usize::from(core.0)] -= 1;
+        self.forget(ip);
+    }
+
+    fn forget(&mut self, ip: IpAddr) {
         let open = self.by_ip.get_mut(&ip).expect("it was counted when it arrived");
         *open -= 1;
         if *open == 0 {
@@ -87,5 +104,50 @@ impl Door {
 
     fn is_full(&self, limits: &Limits) -> bool {
         self.placed.iter().sum::<u32>() >= limits.connections.min(self.open_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Socket;
+    use ringlog_engine::config::{BrokerConfig, ServerProperties};
+
+    fn limits(text: &str) -> Limits {
+        BrokerConfig::load(&ServerProperties::parse(text).expect("settings")).expect("a configuration").0.limits
+    }
+
+    fn arrivals(door: &mut Door, count: usize, limits: &Limits) {
+        for _ in 0..count {
+            let any = "10.0.0.1:1".parse().expect("an address");
+            let accepted = Accepted { socket: Socket::Simulated(0), peer: any, local: any, listener: 0 };
+            door.arrive(accepted, limits).expect("no limit by address");
+        }
+    }
+
+    fn let_in(door: &mut Door, limits: &Limits) -> usize {
+        std::iter::from_fn(|| door.admit(MonoMs(1), limits)).count()
+    }
+
+    /// A slow turn finds more new connections than a backlog holds: the kernel had accepted them while the turn ran.
+    #[test]
+    fn any_number_may_arrive_in_one_turn() {
+        let limits = limits("");
+        let mut door = Door::new(1, u32::MAX);
+        arrivals(&mut door, 200, &limits);
+        assert_eq!(let_in(&mut door, &limits), 200);
+        assert!(door.turn_away(50).is_none());
+    }
+
+    #[test]
+    fn no_more_wait_than_a_backlog_holds() {
+        let limits = limits("max.connections=10");
+        let mut door = Door::new(1, u32::MAX);
+        arrivals(&mut door, 100, &limits);
+        assert_eq!(let_in(&mut door, &limits), 10);
+        assert_eq!(std::iter::from_fn(|| door.turn_away(50)).count(), 40);
+        assert_eq!(door.by_ip.values().sum::<u32>(), 60);
+        door.left(CoreId(0), "10.0.0.1".parse().expect("an address"));
+        assert_eq!(let_in(&mut door, &limits), 1);
     }
 }

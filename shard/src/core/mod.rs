@@ -337,7 +337,9 @@ impl<I: Io> Shard<I> {
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Accepted(accepted) => {
-                self.door.arrive(accepted, &self.config.limits, self.config.sockets.backlog);
+                if let Err(accepted) = self.door.arrive(accepted, &self.config.limits) {
+                    self.turn_away(accepted, "max.connections.per.ip");
+                }
             }
             Done::AcceptFailed { listener, errno } => {
                 let error = std::io::Error::from_raw_os_error(errno);
@@ -497,6 +499,14 @@ impl<I: Io> Shard<I> {
                 self.post.send(core, Mail::Connection(accepted));
             }
         }
+        while let Some(accepted) = self.door.turn_away(self.config.sockets.backlog) {
+            self.turn_away(accepted, "socket.listen.backlog.size, beside those that are served,");
+        }
+    }
+
+    fn turn_away(&mut self, accepted: Accepted, limit: &str) {
+        let why = format_args!("{}: closed: more connections than {limit} allows", accepted.peer);
+        self.notices.tell(self.now.mono, notices::Kind::Crowd, why);
     }
 
     /// Takes over what is known of the directories' room and failures, and tells of failures here.
