@@ -12,7 +12,7 @@ use crate::core::groups::{Coordinators, group_config};
 use crate::core::route::Routes;
 use crate::core::{Post, Setup, Shard};
 use crate::io::queue::{Parked, channel};
-use crate::io::thread::stand_back;
+use crate::io::thread::{stand_back, take_turns};
 use crate::io::uring::{Uring, UringConfig, Wakers};
 use crate::io::{FileId, Io, ListenOptions, memory::BlockPool};
 use crate::mail::Mail;
@@ -293,9 +293,10 @@ impl Node {
         for core in (1..cores).rev() {
             let (share, post) = (shares.remove(core), posts.remove(core));
             let seat = self.seat(core, advertised.clone());
-            let ready = ready.clone();
+            let (ready, cpus) = (ready.clone(), self.cpus.clone());
             let thread = std::thread::Builder::new().name(format!("core {core}")).spawn(move || {
                 pin(seat.cpu);
+                take_turns_if_shared(seat.cpu, &cpus);
                 let ring = seat.ring();
                 let failed = ring.as_ref().err().cloned();
                 let shard = ring.and_then(|io| seat.shard(io, share, post));
@@ -309,6 +310,8 @@ impl Node {
             });
             threads.push(thread.map_err(|e| vec![format!("starting a thread: {e}")])?);
         }
+        // Threads made after this would be alike.
+        take_turns_if_shared(self.cpus[0], &self.cpus);
         let seat = self.seat(0, advertised.clone());
         let capabilities = io.capabilities().to_string();
         let mut shard = seat.shard(io, shares.remove(0), posts.remove(0)).map_err(|e| vec![e])?;
@@ -668,6 +671,13 @@ fn memory_bytes(config: &BrokerConfig) -> u64 {
 fn pin(cpu: usize) {
     if !core_affinity::set_for_current(core_affinity::CoreId { id: cpu }) {
         eprintln!("warning: a core could not be pinned to CPU {cpu}");
+    }
+}
+
+/// A core on one of `cpus`, those of all cores, may not be alone there.
+fn take_turns_if_shared(cpu: usize, cpus: &[usize]) {
+    if cpus.iter().filter(|other| **other == cpu).count() > 1 {
+        take_turns();
     }
 }
 
