@@ -5,7 +5,7 @@
 use crate::io::FileId;
 use crate::io::uring::probe_direct_io;
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::IntoRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -226,6 +226,25 @@ impl DiskFile {
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+
+    /// Writes pieces one behind the other; how many bytes they are.
+    pub(super) fn write_pieces_at(&self, mut pieces: Vec<IoSlice<'_>>, offset: u64) -> io::Result<u64> {
+        let mut left = &mut pieces[..];
+        let mut written = 0;
+        while !left.is_empty() {
+            let some = &left[..left.len().min(libc::UIO_MAXIOV as usize)];
+            match nix::sys::uio::pwritev(&self.0, some, (offset + written) as i64) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    written += n as u64;
+                    IoSlice::advance_slices(&mut left, n);
+                }
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(written)
     }
 
     pub(super) fn set_len(&self, len: u64) -> io::Result<()> {

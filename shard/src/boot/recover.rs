@@ -16,7 +16,7 @@ use ringlog_engine::metadata::Entry;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{PartitionKey, TopicId, WallMs};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -327,9 +327,10 @@ impl<'d> Recovery<'d> {
             }
             disk.remove(&files::index(dir, topic, key, finish.base))?;
             let file = disk.edit(&files::segment(dir, topic, key, finish.base))?;
-            for write in &finish.writes {
-                file.write_at(write.bytes, u64::from(write.position))?;
-                self.bytes += write.bytes.len() as u64;
+            // Batches one behind the other are one write: a page that is written in part is read before.
+            for run in finish.writes.chunk_by(|a, b| a.position as usize + a.bytes.len() == b.position as usize) {
+                let pieces = run.iter().map(|write| IoSlice::new(write.bytes));
+                self.bytes += file.write_pieces_at(pieces.collect(), u64::from(run[0].position))?;
             }
             if file.len()? > u64::from(finish.len) {
                 file.set_len(u64::from(finish.len))?;

@@ -25,7 +25,7 @@ const WRITES_MAX: usize = 8;
 /// Space is reserved in steps that double from the first to the last of these sizes, in bytes.
 const STEP_MIN: u32 = 64 << 10;
 const STEP_MAX: u32 = 16 << 20;
-/// The step doubles if the last one was used up within the first of these times, and halves after the second, in ms.
+/// The step doubles if a whole one was written within the first of these times, and halves after the second, in ms.
 const STEP_FAST_MS: u64 = 1000;
 const STEP_SLOW_MS: u64 = 30_000;
 /// Zeros go to disk in pieces of this many bytes.
@@ -52,9 +52,9 @@ pub struct SegmentFile {
     pub direct: bool,
     /// The laps of the journal that hold bytes of this segment that are not durable in the file.
     pub laps: HeldLaps,
-    /// Bytes reserved at a time, and when that was last done: it follows the rate at which the segment grows.
+    /// Bytes reserved at a time: it follows the rate at which the segment grows, which is measured from a time and a length on.
     step: u32,
-    stepped: MonoMs,
+    measured_from: (MonoMs, u32),
 }
 
 impl SegmentFile {
@@ -72,18 +72,26 @@ impl SegmentFile {
             direct: false,
             laps: HeldLaps::default(),
             step: before.map_or(STEP_MIN, |f| f.step),
-            stepped: before.map_or(MonoMs(0), |f| f.stepped),
+            measured_from: (before.map_or(MonoMs(0), |f| f.measured_from.0), 0),
         }
     }
 
     fn reserved(&mut self, to: u32, now: MonoMs) {
         self.allocated = to;
-        self.step = match now.0 - self.stepped.0 {
-            ..STEP_FAST_MS => (self.step * 2).min(STEP_MAX),
+        let (from, written) = self.measured_from;
+        let (elapsed, grown) = (now.0 - from.0, self.written.saturating_sub(written));
+        self.step = match elapsed {
             STEP_SLOW_MS.. => (self.step / 2).max(STEP_MIN),
+            _ if grown < self.step => return,
+            ..STEP_FAST_MS => (self.step * 2).min(STEP_MAX),
             _ => self.step,
         };
-        self.stepped = now;
+        self.measured_from = (now, self.written);
+    }
+
+    /// Direct writes will soon reach the end of what is reserved.
+    fn runs_short(&self, segment_bytes: u32) -> bool {
+        self.allocated.saturating_sub(self.written) < self.step && self.allocated < segment_bytes
     }
 
     /// Where zeroing goes on: `written` steps back to a block that is about to be rewritten, what is durable in it stays.
@@ -325,7 +333,7 @@ impl Partition {
                 return Some(Step::Allocate { base, to: reserve(f, segment.len, segment_bytes, sealed) });
             }
             if !sealed && f.direct && f.zeroed.saturating_sub(f.written) < f.step {
-                if f.allocated.saturating_sub(f.written) < f.step && f.allocated < segment_bytes {
+                if f.runs_short(segment_bytes) {
                     return Some(Step::Allocate { base, to: reserve(f, f.written, segment_bytes, false) });
                 }
                 let at = f.zeroes_at();
@@ -842,5 +850,38 @@ impl Partition {
     /// The place up to which segment files hold everything.
     pub fn destaged(&self) -> Place {
         self.durable_in_files()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: u32 = 1 << 30;
+
+    /// Reserves as often as the hand would after each of so many writes of 64 KiB, and says how much is ahead of them.
+    fn write(f: &mut SegmentFile, writes: u32, at: MonoMs) -> u32 {
+        for _ in 0..writes {
+            f.written += 64 << 10;
+            while f.runs_short(SEGMENT) {
+                let to = reserve(f, f.written, SEGMENT, false);
+                f.reserved(to, at);
+            }
+        }
+        f.allocated - f.written
+    }
+
+    #[test]
+    fn space_ahead_follows_the_rate_of_writes() {
+        let mut f = SegmentFile::new(0, None);
+        assert!(write(&mut f, 1, MonoMs(100_000)) <= 2 * STEP_MIN, "one write is no rate");
+        for second in 101..200 {
+            assert!(write(&mut f, 1, MonoMs(second * 1000)) <= 4 * STEP_MIN, "64 KiB a second");
+        }
+        assert!(write(&mut f, 1000, MonoMs(200_100)) >= STEP_MAX, "62 MiB at once");
+        for minute in 4..20 {
+            write(&mut f, 256, MonoMs(minute * 60_000));
+        }
+        assert!(f.step <= STEP_MAX / 4, "16 MiB a minute: {}", f.step);
     }
 }
