@@ -18,9 +18,10 @@ use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{MonoMs, PartitionKey, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A coordinator's log is rewritten once it is this many times as large as what lives in it, and at least so many bytes.
+/// A coordinator's log is rewritten once it is this many times as large as what lives in it, and at least so many bytes: a start
+/// reads all of it, and there are fifty of them.
 const REWRITE_RATIO: u64 = 4;
-const REWRITE_BYTES_MIN: u64 = 8 << 20;
+const REWRITE_BYTES_MIN: u64 = 512 << 10;
 /// Memory of all coordinators of a core, bytes.
 const GROUPS_BYTES: usize = 256 << 20;
 
