@@ -54,14 +54,13 @@ pub fn describe_topic(overrides: &Values, layers: &Layers, asked: Asked<'_>) -> 
     wanted
         .map(|key| {
             let found = find(key, overrides, layers);
-            let mut chain = Vec::new();
-            if asked.synonyms {
-                if found.source == Source::DynamicTopic {
-                    chain.push(Synonym { name: key.name, value: found.text.clone(), source: found.source });
-                }
-                chain_of(synonyms(key.name), layers, &mut chain);
+            let mut chain = chain_of(synonyms(key.name), layers);
+            if found.source == Source::DynamicTopic {
+                chain.insert(0, Synonym { name: key.name, value: found.text.clone(), source: found.source });
             }
-            described(key, found.text, found.source, false, chain)
+            let source = chain.first().map_or(Source::Default, |nearest| nearest.source);
+            chain.retain(|_| asked.synonyms);
+            described(key, found.text, source, false, chain)
         })
         .collect()
 }
@@ -75,10 +74,7 @@ pub fn describe_broker(layers: &Layers, asked: Asked<'_>) -> Vec<Described> {
                 Some((_, text, source)) => (Some(text.to_string()), source),
                 None => (key.default.map(str::to_string), Source::Default),
             };
-            let mut chain = Vec::new();
-            if asked.synonyms {
-                chain_of(&broker_names(key.name), layers, &mut chain);
-            }
+            let chain = if asked.synonyms { chain_of(&broker_names(key.name), layers) } else { Vec::new() };
             described(key, value, source, key.scope == Scope::ReadOnly, chain)
         })
         .collect()
@@ -127,20 +123,24 @@ fn broker_names(name: &'static str) -> Vec<&'static str> {
         &["log.retention.ms", "log.retention.minutes", "log.retention.hours"][..],
         &["log.roll.ms", "log.roll.hours"],
         &["log.roll.jitter.ms", "log.roll.jitter.hours"],
-        &["log.dirs", "log.dir"],
+        &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
     ];
     let group = groups.iter().find_map(|group| group.iter().position(|member| *member == name).map(|at| &group[at..]));
     group.map_or_else(|| vec![name], <[_]>::to_vec)
 }
 
-/// Source by source, and within one name by name, as Kafka lists them.
-fn chain_of(names: &[&'static str], layers: &Layers, chain: &mut Vec<Synonym>) {
+/// Source by source, and within one name by name. As in Kafka, what comes before the first place that has the first name is
+/// left out: `log.retention.hours` is seen behind a `log.retention.ms`, never alone.
+fn chain_of(names: &[&'static str], layers: &Layers) -> Vec<Synonym> {
+    let mut chain = Vec::new();
     for (source, values) in layers.each() {
         let given = names.iter().filter_map(|name| Some((*name, values.get(*name)?)));
         chain.extend(given.map(|(name, text)| Synonym { name, value: Some(text.clone()), source }));
     }
     let defaults = names.iter().filter_map(|name| Some((*name, broker_key(name)?.default?)));
     chain.extend(defaults.map(|(name, text)| Synonym { name, value: Some(text.to_string()), source: Source::Default }));
+    let first = chain.iter().position(|place| Some(&place.name) == names.first());
+    chain.split_off(first.unwrap_or(chain.len()))
 }
 
 #[cfg(test)]
@@ -190,6 +190,24 @@ mod tests {
         );
     }
 
+    /// Also seen at a Kafka 4.2.0 broker: hours in its file give the value, and are not told.
+    #[test]
+    fn a_value_from_a_setting_in_hours_counts_as_a_default() {
+        let asked = Asked { names: Some(&["flush.ms", "retention.ms", "segment.ms"]), synonyms: true };
+        let fixed = [("log.retention.hours", "24"), ("log.roll.hours", "5"), ("log.flush.scheduler.interval.ms", "60000")];
+        let dynamic = [("log.roll.ms", "7000000")];
+        let layers = Layers { broker: values(&dynamic), cluster: Values::new(), fixed: values(&fixed) };
+        assert_eq!(
+            show(&describe_topic(&Values::new(), &layers, asked)),
+            [
+                "flush.ms=60000 DEFAULT_CONFIG ro=false {}",
+                "retention.ms=86400000 DEFAULT_CONFIG ro=false {}",
+                "segment.ms=7000000 DYNAMIC_BROKER_CONFIG ro=false {DYNAMIC_BROKER_CONFIG:log.roll.ms=7000000, \
+                 STATIC_BROKER_CONFIG:log.roll.hours=5, DEFAULT_CONFIG:log.roll.hours=168}",
+            ]
+        );
+    }
+
     #[test]
     fn a_broker_is_described_as_kafka_does() {
         let names = ["log.retention.ms", "log.retention.hours", "log.dirs", "ssl.keystore.password", "log.roll.ms"];
@@ -197,12 +215,11 @@ mod tests {
         assert_eq!(
             show(&describe_broker(&layers(), asked)),
             [
-                "log.dirs=/a,/b STATIC_BROKER_CONFIG ro=true {STATIC_BROKER_CONFIG:log.dirs=/a,/b, \
-                 DEFAULT_CONFIG:log.dir=ringlog-data}",
+                "log.dirs=/a,/b STATIC_BROKER_CONFIG ro=true {STATIC_BROKER_CONFIG:log.dirs=/a,/b}",
                 "log.retention.hours=168 DEFAULT_CONFIG ro=true {DEFAULT_CONFIG:log.retention.hours=168}",
                 "log.retention.ms=2000 DYNAMIC_BROKER_CONFIG ro=false {DYNAMIC_BROKER_CONFIG:log.retention.ms=2000, \
                  DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms=1000, DEFAULT_CONFIG:log.retention.hours=168}",
-                "log.roll.ms=null DEFAULT_CONFIG ro=false {DEFAULT_CONFIG:log.roll.hours=168}",
+                "log.roll.ms=null DEFAULT_CONFIG ro=false {}",
                 "ssl.keystore.password=null DEFAULT_CONFIG ro=false {}",
             ]
         );
