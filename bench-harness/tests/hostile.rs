@@ -3,7 +3,7 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ringlog_bench_harness::broker::{Broker, Options, answers, ringlog_binary};
-use ringlog_bench_harness::peer::{Peer, Producer, batch};
+use ringlog_bench_harness::peer::{Answer, Body, Peer, Producer, batch, frame_batch, now_ms, records};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -43,6 +43,46 @@ fn is_closed(mut peer: TcpStream, most: usize) {
         Err(e) => assert_eq!(e.kind(), ErrorKind::ConnectionReset, "{e}"),
     }
     assert!(heard.len() <= most, "{heard:?}");
+}
+
+/// What one asks of epochs this log has not had, and batches of transactions: Kafka's codes, as a Kafka 4.2.0 broker gave them.
+#[test]
+fn epochs_and_transactions_that_are_not() {
+    let broker = Broker::start("nowhere", &[]);
+    let mut peer = Peer::connect(broker.addr()).expect("a connection");
+    peer.create_topic("nowhere", 1).expect("a topic");
+    let values = [b"x".to_vec()];
+    let nobody = Producer { id: -1, epoch: -1 };
+    let transactional = frame_batch((0x10, now_ms()), (Producer { id: 5, epoch: 0 }, 0), 1, &records(&values));
+    for (bytes, expected) in [(transactional, Err(53)), (batch(nobody, -1, &values), Ok(0))] {
+        peer.send_batch("nowhere", 0, -1, &bytes).expect("a request");
+        assert_eq!(peer.receive_batch().expect("an answer"), expected);
+    }
+    for (asked, known) in [(-1, (-1, -1)), (0, (0, 1)), (5, (-1, -1))] {
+        let body = Body::default().i32(-1).place("nowhere", 0).i32(-1).i32(asked);
+        let answer = peer.call(23, 3, body).expect("an answer");
+        let mut answer = Answer(&answer);
+        answer.i32().expect("a throttle time");
+        // Its error comes before its partition.
+        let (topics, name, partitions) = (answer.i32(), answer.text().map(<[u8]>::to_vec), answer.i32());
+        assert_eq!((topics.unwrap(), &name.unwrap()[..], partitions.unwrap()), (1, &b"nowhere"[..], 1));
+        assert_eq!((answer.i16().unwrap(), answer.i32().unwrap()), (0, 0));
+        assert_eq!((answer.i32().unwrap(), answer.i64().unwrap()), known, "epoch {asked}");
+    }
+    for (last_fetched, code) in [(0, 0), (5, 1)] {
+        let head = Body::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(0).i32(0).i32(-1);
+        let topic = head.compact(1).compact(7).raw(b"nowhere").compact(1);
+        let partition = topic.i32(0).i32(-1).i64(1).i32(last_fetched).i64(-1).i32(1 << 20);
+        // Tags, forgotten topics, rack, tags.
+        let body = partition.raw(&[0, 0]).compact(0).compact(0).raw(&[0]);
+        let answer = peer.call_flexible(1, 12, body).expect("an answer");
+        let mut answer = Answer(&answer);
+        assert_eq!((answer.i32().unwrap(), answer.i16().unwrap(), answer.i32().unwrap()), (0, 0, 0));
+        assert_eq!((answer.compact().unwrap(), answer.compact().unwrap()), (1, 7));
+        answer.take(7).expect("the topic");
+        assert_eq!((answer.compact().unwrap(), answer.i32().unwrap()), (1, 0));
+        assert_eq!(answer.i16().unwrap(), code, "last fetched epoch {last_fetched}");
+    }
 }
 
 /// A TLS hello, an HTTP request, an SSH greeting, a size of 2 GiB, a negative size: each is a closed connection, and no memory.

@@ -35,10 +35,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Mail between two cores that is not taken yet.
 const MAIL_QUEUE: usize = 4096;
+/// Signals to stop that come within this time after the first are the same wish.
+const SAME_WISH: Duration = Duration::from_millis(500);
 /// Memory for logs, if the settings do not say: this part of the machine's, within bounds.
 const MEMORY_PART: u64 = 8;
 const MEMORY_MIN: u64 = 256 << 20;
@@ -397,17 +399,22 @@ impl Node {
         }
     }
 
-    /// A thread that waits for SIGINT and SIGTERM: the first stops cleanly, the second at once.
+    /// A thread that waits for SIGINT and SIGTERM: the first stops cleanly, a later one at once.
     fn watch_signals(&self) {
         let set = stop_signals();
         let (stop, wakers, cores) = (self.stop.clone(), self.wakers.clone(), self.cpus.len());
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
+                let mut told: Option<Instant> = None;
                 while set.wait().is_ok() {
-                    if stop.swap(true, Ordering::AcqRel) {
-                        std::process::exit(1);
+                    match told {
+                        // One wish may come twice: `timeout` tells the process and its group, as do some supervisors.
+                        Some(at) if at.elapsed() < SAME_WISH => continue,
+                        Some(_) => std::process::exit(1),
+                        None => told = Some(Instant::now()),
                     }
+                    stop.store(true, Ordering::Release);
                     println!("stopping");
                     (0..cores).for_each(|core| wakers.ring_bell(core));
                 }
@@ -450,7 +457,12 @@ impl Node {
         for notice in &self.booted.notices {
             println!("  {notice}");
         }
-        let address = listening.first().map_or_else(String::new, ToString::to_string);
+        // To a wildcard nobody connects, though Linux would let them.
+        let reached = |at: &SocketAddr| match at.ip().is_unspecified() {
+            true => format!("localhost:{}", at.port()),
+            false => at.to_string(),
+        };
+        let address = listening.first().map_or_else(String::new, reached);
         println!("try next:");
         println!("  ringlog topic create events --partitions 4 --bootstrap-server {address}");
         println!("  echo hello | ringlog produce events --bootstrap-server {address}");

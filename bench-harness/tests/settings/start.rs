@@ -1,6 +1,7 @@
 //! Starts: what is accepted unchanged, what is told, and what stops the start with its reason.
 
 use super::client::{Client, until};
+use nix::sys::signal::Signal;
 use ringlog_bench_harness::broker::{Broker, Options, free_port, ringlog_binary, target_dir};
 use std::fs;
 use std::io::Read;
@@ -87,9 +88,22 @@ pub(crate) fn stock_file() {
     let log = broker.log();
     assert!(log.contains("notice: num.network.threads: has no meaning here"), "{log}");
     assert!(log.contains("CONTROLLER is not opened"), "{log}");
+    // It listens on a wildcard, to which nobody should have to connect.
+    until("it tells what to try", || broker.log().contains(&format!("--exit --bootstrap-server localhost:{port}\n")));
     TcpListener::bind(("127.0.0.1", unused)).expect("nobody listens for controllers");
     broker.terminate();
     fs::remove_dir_all(dir).expect("our own");
+}
+
+/// What `timeout` and some supervisors do: the process is told, and then its group. It is one wish, and the end is clean.
+#[test]
+fn told_twice_to_stop() {
+    let mut broker = Broker::start("twice", &[]);
+    broker.signal(Signal::SIGTERM);
+    broker.signal(Signal::SIGINT);
+    let status = broker.wait(Duration::from_secs(20));
+    assert!(status.success(), "{status}: {}", broker.log());
+    assert!(broker.log().ends_with("stopped\n"), "{}", broker.log());
 }
 
 /// Unknown keys, promises of what is not there, and nonsense stop the start, each by name and with a reason.

@@ -194,7 +194,8 @@ mod tests {
     #[test]
     fn a_value_from_a_setting_in_hours_counts_as_a_default() {
         let asked = Asked { names: Some(&["flush.ms", "retention.ms", "segment.ms"]), synonyms: true };
-        let fixed = [("log.retention.hours", "24"), ("log.roll.hours", "5"), ("log.flush.scheduler.interval.ms", "60000")];
+        let fixed =
+            [("log.retention.hours", "24"), ("log.roll.hours", "5"), ("log.flush.scheduler.interval.ms", "60000")];
         let dynamic = [("log.roll.ms", "7000000")];
         let layers = Layers { broker: values(&dynamic), cluster: Values::new(), fixed: values(&fixed) };
         assert_eq!(

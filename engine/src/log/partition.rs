@@ -347,9 +347,13 @@ impl PartitionLog {
     }
 
     /// OffsetForLeaderEpoch: the largest epoch at or below the one asked, and the offset where it ended (KIP-101, KIP-279).
+    /// -1 asks of no epoch, and nothing is known of it.
     pub fn epoch_end(&self, asked: i32, current: i32) -> Option<(i32, i64)> {
         if asked == current {
             return Some((asked, self.next_offset()));
+        }
+        if asked == -1 {
+            return None;
         }
         let at = self.epochs.partition_point(|(epoch, _)| *epoch <= asked);
         match (at.checked_sub(1).map(|k| self.epochs[k]), self.epochs.get(at)) {

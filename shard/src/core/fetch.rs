@@ -275,6 +275,8 @@ impl<I: Io> Shard<I> {
             return ReadAnswer::refused(error);
         }
         if let Some(diverging) = p.diverges(read.last_fetched_epoch, read.offset) {
+            // An epoch after ours: nothing is known of where it ended, so there is nowhere to go back to.
+            let Some(diverging) = diverging else { return ReadAnswer::refused(ErrorCode::OffsetOutOfRange) };
             let (high_watermark, log_start) = (p.log.high_watermark(), p.log.log_start());
             return ReadAnswer {
                 diverging: Some(diverging),
@@ -570,12 +572,12 @@ fn remember(session: &mut super::sessions::Session, moved: &mut Vec<SessionPart>
 }
 
 impl crate::store::Partition {
-    /// Where the fetcher's log parted from this one (KIP-595), if it did.
-    pub fn diverges(&self, last_fetched_epoch: i32, offset: i64) -> Option<(i32, i64)> {
+    /// Where the fetcher's log parted from this one (KIP-595), if it did; `Some(None)` if its last epoch is none of ours.
+    pub fn diverges(&self, last_fetched_epoch: i32, offset: i64) -> Option<Option<(i32, i64)>> {
         if last_fetched_epoch < 0 {
             return None;
         }
-        let (epoch, end) = self.log.epoch_end(last_fetched_epoch, self.leader_epoch).unwrap_or((-1, -1));
-        (epoch < last_fetched_epoch || end < offset).then_some((epoch, end))
+        let known = self.log.epoch_end(last_fetched_epoch, self.leader_epoch);
+        known.is_none_or(|(epoch, end)| epoch < last_fetched_epoch || end < offset).then_some(known)
     }
 }

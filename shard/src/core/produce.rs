@@ -249,8 +249,9 @@ impl<I: Io> Shard<I> {
             Ok(found) => found,
             Err(begun) => return begun,
         };
+        // As where nobody has the right to its transactional id, which it came without.
         if validated.header.is_transactional() {
-            return Begun::Now(Appended::refused(ErrorCode::InvalidTxnState));
+            return Begun::Now(Appended::refused(ErrorCode::TransactionalIdAuthorizationFailed));
         }
         let log_append_time = validated.log_append_time();
         let body = match &rewritten {
