@@ -831,3 +831,17 @@ fn only_relaxed_topics_and_acks_1_are_answered_before_the_flush() {
     run.quiesce();
     assert_eq!(told(&run), [(true, true); 4]);
 }
+
+/// An earlier topic of the same name takes the topic's folder with it when its last partition is erased, perhaps just before the
+/// folder of a partition is made in it. That is nobody's full disk: both are made again.
+#[test]
+fn a_topics_folder_that_went_with_an_earlier_topic_is_made_again() {
+    let sizes = Sizes { partitions: 0, direct_min: 0, ..Sizes::random(&mut Random::new(1)) };
+    let mut run = Run::new(1, Some(sizes), "folder");
+    let key = run.create();
+    run.disk.fail = Some(Fail::MakeDir(1, libc::ENOENT));
+    run.append(key, 500);
+    run.quiesce();
+    assert_eq!(run.disk.fail, None, "no folder was made");
+    assert!(!run.store.dirs[0].full, "produce is refused in the whole directory");
+}

@@ -683,6 +683,8 @@ impl Store {
             {
                 self.latch(dir, format!("flushing a folder of {key} failed ({error})"));
             }
+            // The topic's folder went with the last partition of an earlier topic of this name. Making it tells if more is missing.
+            Step::MakeDir { base } if errno == libc::ENOENT => self.start(io, part, Step::MakeTopicDir { base }),
             _ => {
                 if let Step::Write { base, .. } = step
                     && let Some(f) = p.file_mut(base)

@@ -169,6 +169,8 @@ pub(crate) enum Fail {
     Allocate(i32),
     /// A folder cannot be opened, so not flushed.
     SyncDir(i32),
+    /// After so many folders that are made, one is not.
+    MakeDir(u32, i32),
 }
 
 pub(crate) struct SimDisk {
@@ -323,7 +325,18 @@ impl SimDisk {
                 }
                 None => -libc::ENOENT,
             },
-            FileOp::MakeDir { .. } | FileOp::Close { .. } => 0,
+            FileOp::MakeDir { .. } => match self.fail {
+                Some(Fail::MakeDir(0, errno)) => {
+                    self.fail = None;
+                    -errno
+                }
+                Some(Fail::MakeDir(after, errno)) => {
+                    self.fail = Some(Fail::MakeDir(after - 1, errno));
+                    0
+                }
+                _ => 0,
+            },
+            FileOp::Close { .. } => 0,
             FileOp::SyncDir { path: folder } => {
                 if let Some(Fail::SyncDir(errno)) = self.fail {
                     self.fail = None;
