@@ -96,8 +96,8 @@ pub struct Read {
     pub at_least_one: bool,
     pub leader_epoch: i32,
     pub last_fetched_epoch: i32,
-    /// Ring once when there is more, if there is nothing now.
-    pub ring: bool,
+    /// Ring once when there is more, if there are fewer bytes now.
+    pub wanted: u32,
 }
 
 /// What a partition gives a fetch.

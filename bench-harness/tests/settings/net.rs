@@ -10,6 +10,33 @@ use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
 
+/// A fetch that wants more bytes than there are is answered when there are as many, whichever core they are on and however
+/// little comes at a time, and with all of them.
+#[test]
+fn a_fetch_wakes_when_it_has_the_bytes_it_wants() {
+    let broker = broker("min-bytes", &[]);
+    let mut writer = Peer::connect(broker.addr()).expect("a connection");
+    let mut reader = Peer::connect(broker.addr()).expect("a connection");
+    let bytes = batch(NOBODY, -1, &values(1, 100));
+    let mut write = |topic: &str| {
+        writer.send_batch(topic, 0, -1, &bytes).expect("a request");
+        writer.receive_batch().expect("an answer").expect("it is appended");
+    };
+    // By chance on this core or that.
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        reader.create_topic(name, 1).expect("a topic");
+        write(name);
+        // Longer than a peer's patience.
+        let wants = i32::try_from(3 * bytes.len()).expect("few");
+        let body = Body::default().i32(-1).i32(600_000).i32(wants).i32(1 << 20).i8(0);
+        reader.send(1, 4, body.place(name, 0).i64(0).i32(1 << 20)).expect("a request");
+        write(name);
+        write(name);
+        let answer = reader.receive().expect("an answer within a peer's patience");
+        assert!(answer.len() > 3 * bytes.len(), "{} bytes of {wants}", answer.len());
+    }
+}
+
 /// Asks for ApiVersions without waiting.
 fn hail(addr: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(addr).expect("a connection");

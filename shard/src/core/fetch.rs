@@ -38,7 +38,8 @@ pub struct FetchPart {
     answer: Option<ReadAnswer>,
     /// The owner was asked and has not answered.
     asked: bool,
-    /// The owner rings when there is more.
+    /// The owner rings when there is more, if it had fewer bytes than this.
+    wanted: u32,
     rings: bool,
     /// What the session told last; `None` outside sessions or for what it has not told yet.
     told: Option<(i64, i64)>,
@@ -167,6 +168,7 @@ impl<I: Io> Shard<I> {
                 refused: route.is_none().then_some(unknown(by_id)),
                 answer: None,
                 asked: false,
+                wanted: 0,
                 rings: false,
                 told: Some((part.high_watermark, part.log_start)),
             });
@@ -204,6 +206,7 @@ impl<I: Io> Shard<I> {
                     refused,
                     answer: None,
                     asked: false,
+                    wanted: 0,
                     rings: false,
                     told: None,
                 });
@@ -229,18 +232,22 @@ impl<I: Io> Shard<I> {
         self.spare_forgotten = forgotten;
     }
 
-    /// Asks every partition that has no answer with data, in the order of the request.
+    /// Asks every partition that has no answer yet, or one that leaves something to be wanted, in the order of the request.
     fn ask_parts(&mut self, addr: SlotAddr, fetch: &mut FetchSlot) {
         let mut bytes = fetch.parts.iter().filter_map(|p| p.answer.as_ref()).map(|a| u64::from(a.bytes)).sum::<u64>();
         for k in 0..fetch.parts.len() {
             let part = &mut fetch.parts[k];
             if part.asked
                 || part.refused.is_some()
-                || part.answer.as_ref().is_some_and(|a| a.bytes > 0 || !a.is_quiet())
+                || part.answer.as_ref().is_some_and(|a| !part.rings || !a.is_quiet())
             {
                 continue;
             }
+            // What it gave before comes again with what is new.
+            bytes -= part.answer.as_ref().map_or(0, |a| u64::from(a.bytes));
             let left = fetch.max_bytes.saturating_sub(bytes);
+            let lacking = fetch.min_bytes.saturating_sub(bytes);
+            part.wanted = lacking.clamp(1, u64::from(part.max_bytes).min(left).max(1)) as u32;
             let read = Read {
                 reply: ReplyTo { core: self.setup.core, slot: addr, part: k as u32 },
                 key: part.key,
@@ -249,7 +256,7 @@ impl<I: Io> Shard<I> {
                 at_least_one: bytes == 0,
                 leader_epoch: part.leader_epoch,
                 last_fetched_epoch: part.last_fetched_epoch,
-                ring: true,
+                wanted: part.wanted,
             };
             let owner = part.owner.expect("a partition that is not refused has an owner");
             if owner == self.setup.core {
@@ -287,7 +294,7 @@ impl<I: Io> Shard<I> {
         }
         let ask = ReadAt { offset: read.offset, max_bytes: read.max_bytes, at_least_one: read.at_least_one };
         let answer = self.store.read(&mut self.io, part, ask);
-        if answer.bytes == 0 && answer.error == ErrorCode::None && read.ring {
+        if answer.leaves(read.wanted) && answer.error == ErrorCode::None {
             self.store.ring_when_more(part, ring);
         }
         answer
@@ -314,7 +321,7 @@ impl<I: Io> Shard<I> {
 
     /// Puts an answer in place of an earlier one.
     fn store_answer(&mut self, part: &mut FetchPart, answer: ReadAnswer) {
-        (part.asked, part.rings) = (false, answer.bytes == 0);
+        (part.asked, part.rings) = (false, answer.leaves(part.wanted));
         if let Some(earlier) = part.answer.replace(answer) {
             self.store.give_spans(earlier.spans);
         }
@@ -473,6 +480,11 @@ impl FetchPart {
 }
 
 impl ReadAnswer {
+    /// Less than is wanted. A range of a file is taken as it is.
+    fn leaves(&self, wanted: u32) -> bool {
+        self.range.is_none() && self.bytes < wanted
+    }
+
     /// Nothing that has to be told at once.
     fn is_quiet(&self) -> bool {
         self.error == ErrorCode::None && self.diverging.is_none()
