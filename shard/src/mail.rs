@@ -112,6 +112,8 @@ pub struct ReadAnswer {
     /// Instead of spans: whole batches to be sent from a segment's file.
     pub range: Option<FileRange>,
     pub bytes: u32,
+    /// Consumers may see what follows these bytes: it is in another segment, on disk, or too much.
+    pub more: bool,
     /// A disk read is under way: the owner rings when it is done.
     pub pending: bool,
 }
@@ -126,6 +128,7 @@ impl ReadAnswer {
             spans: Vec::new(),
             range: None,
             bytes: 0,
+            more: false,
             pending: false,
         }
     }

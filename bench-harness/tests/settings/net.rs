@@ -37,6 +37,23 @@ fn a_fetch_wakes_when_it_has_the_bytes_it_wants() {
     }
 }
 
+/// A fetch that wants more than is left of its segment is answered with that, as in Kafka: the rest is in the next one.
+#[test]
+fn a_fetch_does_not_wait_at_the_end_of_a_segment() {
+    let broker = broker("segment-end", &[]);
+    let mut peer = Peer::connect(broker.addr()).expect("a connection");
+    peer.create_topic_with("segments", 1, &[("segment.bytes", "1048576")]).expect("a topic");
+    let bytes = batch(NOBODY, -1, &values(1, 400_000));
+    for _ in 0..5 {
+        peer.send_batch("segments", 0, -1, &bytes).expect("a request");
+        peer.receive_batch().expect("an answer").expect("it is appended");
+    }
+    let body = Body::default().i32(-1).i32(600_000).i32(2_000_000).i32(4 << 20).i8(0);
+    let answer =
+        peer.call(1, 4, body.place("segments", 0).i64(1).i32(4 << 20)).expect("an answer within a peer's patience");
+    assert!(answer.len() > bytes.len(), "{} bytes", answer.len());
+}
+
 /// Asks for ApiVersions without waiting.
 fn hail(addr: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(addr).expect("a connection");

@@ -376,7 +376,9 @@ impl<I: Io> Shard<I> {
             let loud =
                 fetch.parts.iter().any(|p| p.refused.is_some() || p.answer.as_ref().is_some_and(|a| !a.is_quiet()));
             let reading = fetch.parts.iter().any(|p| p.answer.as_ref().is_some_and(|a| a.pending));
-            fetch.parts.is_empty() || loud || due || (bytes >= fetch.min_bytes && !(reading && bytes == 0))
+            // What this read ended before is not waited for: the next fetch begins with it, as in Kafka.
+            let more = fetch.parts.iter().any(|p| p.answer.as_ref().is_some_and(|a| a.more));
+            fetch.parts.is_empty() || loud || due || more || (bytes >= fetch.min_bytes && !(reading && bytes == 0))
         };
         if ready {
             return self.answer_fetch(addr, fetch);
@@ -480,9 +482,9 @@ impl FetchPart {
 }
 
 impl ReadAnswer {
-    /// Less than is wanted. A range of a file is taken as it is.
+    /// There is less than is wanted, and no more.
     fn leaves(&self, wanted: u32) -> bool {
-        self.range.is_none() && self.bytes < wanted
+        !self.more && self.bytes < wanted
     }
 
     /// Nothing that has to be told at once.

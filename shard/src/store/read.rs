@@ -231,6 +231,7 @@ impl Store {
             spans: Vec::new(),
             range: None,
             bytes: 0,
+            more: false,
             pending: false,
         };
         match p.log.locate(ask.offset) {
@@ -241,7 +242,8 @@ impl Store {
                 answer.pending = true;
             }
             Ok(Located::At(place)) => match self.file_range(io, part, place, ask) {
-                Some(Ranged::Here(range)) => (answer.bytes, answer.range) = (range.len, Some(range)),
+                // Of a sealed segment: another one follows.
+                Some(Ranged::Here(range)) => (answer.bytes, answer.range, answer.more) = (range.len, Some(range), true),
                 Some(Ranged::Pending) => answer.pending = true,
                 None => {
                     let place = self.get(part).and_then(|p| p.tail.locate(ask.offset)).unwrap_or(place);
@@ -395,6 +397,7 @@ impl Store {
             Look::Pending | Look::Failed => unreachable!("there are bytes to gather"),
         }
         answer.bytes = spans.iter().map(|s| s.len).sum();
+        answer.more = visible.segment != at.segment || at.position + answer.bytes < visible.position;
         answer.spans = spans;
     }
 
