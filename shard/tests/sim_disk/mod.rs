@@ -311,6 +311,12 @@ impl SimDisk {
         }
     }
 
+    fn make_dir(&mut self) -> i32 {
+        let Some(Fail::MakeDir(after, errno)) = self.fail else { return 0 };
+        self.fail = after.checked_sub(1).map(|after| Fail::MakeDir(after, errno));
+        if after == 0 { -errno } else { 0 }
+    }
+
     fn file_op(&mut self, op: FileOp, names: usize) -> i32 {
         use std::os::unix::ffi::OsStrExt;
         let path = |c: &std::ffi::CString| PathBuf::from(std::ffi::OsStr::from_bytes(c.as_bytes()));
@@ -325,17 +331,7 @@ impl SimDisk {
                 }
                 None => -libc::ENOENT,
             },
-            FileOp::MakeDir { .. } => match self.fail {
-                Some(Fail::MakeDir(0, errno)) => {
-                    self.fail = None;
-                    -errno
-                }
-                Some(Fail::MakeDir(after, errno)) => {
-                    self.fail = Some(Fail::MakeDir(after - 1, errno));
-                    0
-                }
-                _ => 0,
-            },
+            FileOp::MakeDir { .. } => self.make_dir(),
             FileOp::Close { .. } => 0,
             FileOp::SyncDir { path: folder } => {
                 if let Some(Fail::SyncDir(errno)) = self.fail {
