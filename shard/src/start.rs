@@ -76,11 +76,20 @@ fn run(arguments: &StartArgs) -> Result<(), Vec<String>> {
     check_memory(&config, cpus.len())?;
     let cores = cpus.len() as u16;
     let now = Now { mono: MonoMs(0), wall: WallMs(wall_ms()) };
-    let booted = boot::open(&config, cores, now, &mut random, config.limits.producers_per_partition)
+    let mut booted = boot::open(&config, cores, now, &mut random, config.limits.producers_per_partition)
         .map_err(|e| vec![e.to_string()])?;
     let image = Arc::new(read_image(&config, &booted)?);
+    booted.notices.extend(absent(&image, &booted));
     let node = Node::new(config, cpus, booted, image, began)?;
     node.run(limits)
+}
+
+/// Partitions whose log directory was left out: nobody would know why they have no leader.
+fn absent(image: &Image, booted: &Booted) -> Option<String> {
+    let here = |dir| booted.dirs.iter().any(|d| d.id == dir);
+    let count = image.topics().flat_map(|topic| &topic.partitions).filter(|p| !here(p.dir)).count();
+    (count > 0)
+        .then(|| format!("partitions not served: {count}, as the log directory they are in is not one of log.dirs"))
 }
 
 /// What asks the broker to end.

@@ -43,7 +43,13 @@ pub(crate) fn directories() {
     for partition in 0..4 {
         assert_eq!(client.offset("t", partition, -1), 1);
     }
-    // A directory that is missing is not started without.
+    // Of a directory that is left out, what was in it is told.
+    broker.terminate();
+    broker.options_mut().overrides.retain(|o| !o.starts_with("log.dirs"));
+    broker.options_mut().overrides.push(format!("log.dirs={}", a.display()));
+    broker.launch();
+    until("what is missing is told", || broker.log().contains("partitions not served: 2,"));
+    // One with the metadata is not started without.
     broker.terminate();
     drop(broker);
     let listener = format!("listeners=PLAINTEXT://127.0.0.1:{}", ringlog_bench_harness::broker::free_port());
