@@ -1,7 +1,7 @@
 //! Fetch: questions to the owners of partitions, waiting for enough, and the answer around their memory.
 //!
-//! The connection's core keeps the deadline and the minimum size. Each partition is asked once; one that has nothing rings when
-//! it has more, and is asked again. Records are never copied: the answer is a few bytes and spans of the owners' memory.
+//! The connection's core keeps the deadline and the minimum size. Each partition is asked once; one that has less than is
+//! wanted rings when it has more, and is asked again. Records are never copied: the answer is a few bytes and spans of the owners' memory.
 
 use super::conn::{Records, Work};
 use super::intake::PARTS_ROOM;
@@ -272,7 +272,7 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Reads a partition of this core; registers for more where there is nothing.
+    /// Reads a partition of this core; registers for more where there is less than is wanted.
     fn read_local(&mut self, part: Option<PartIdx>, read: &Read, ring: Ring) -> ReadAnswer {
         let Some(part) = part.or_else(|| self.store.find(read.key)) else {
             return ReadAnswer::refused(ErrorCode::UnknownTopicOrPartition);
