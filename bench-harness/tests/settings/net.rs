@@ -54,6 +54,19 @@ fn a_fetch_does_not_wait_at_the_end_of_a_segment() {
     assert!(answer.len() > bytes.len(), "{} bytes", answer.len());
 }
 
+/// A fetch that waits for nothing waits for the disk: what is behind memory comes with the first answer.
+#[test]
+fn a_fetch_without_patience_reads_from_disk() {
+    let mut broker = broker("impatient", &[]);
+    let mut client = Client::of(&broker);
+    client.create("t", 1, &[]);
+    client.put("t", 0, 100_000);
+    broker.kill9();
+    broker.launch();
+    let mut client = Client::of(&broker);
+    assert!(client.fetch("t", 0, 0, 1 << 20).bytes.len() > 100_000);
+}
+
 /// Asks for ApiVersions without waiting.
 fn hail(addr: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(addr).expect("a connection");

@@ -22,6 +22,10 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// A fetch for which a disk is read waits for that so long after its deadline, in ms, if it has nothing yet: an empty answer would
+/// only bring the same question again.
+const DISK_WAIT_MS: u64 = 5_000;
+
 /// One partition of a fetch.
 #[derive(Debug)]
 pub struct FetchPart {
@@ -371,6 +375,7 @@ impl<I: Io> Shard<I> {
             self.ask_parts(addr, &mut fetch);
         }
         let due = self.now.mono >= fetch.deadline;
+        let late = self.now.mono >= fetch.deadline.after(DISK_WAIT_MS);
         let ready = fetch.pending == 0 && {
             let bytes: u64 = fetch.parts.iter().filter_map(|p| p.answer.as_ref()).map(|a| u64::from(a.bytes)).sum();
             let loud =
@@ -378,12 +383,13 @@ impl<I: Io> Shard<I> {
             let reading = fetch.parts.iter().any(|p| p.answer.as_ref().is_some_and(|a| a.pending));
             // What this read ended before is not waited for: the next fetch begins with it, as in Kafka.
             let more = fetch.parts.iter().any(|p| p.answer.as_ref().is_some_and(|a| a.more));
-            fetch.parts.is_empty() || loud || due || more || (bytes >= fetch.min_bytes && !(reading && bytes == 0))
+            let enough = due || bytes >= fetch.min_bytes;
+            fetch.parts.is_empty() || loud || more || late || (enough && !(reading && bytes == 0))
         };
         if ready {
             return self.answer_fetch(addr, fetch);
         }
-        self.look_at(addr, fetch.deadline);
+        self.look_at(addr, if due { fetch.deadline.after(DISK_WAIT_MS) } else { fetch.deadline });
         let Some(slot) = self.conn_of(addr).and_then(|c| c.slot(addr.request)) else { return };
         slot.work = Work::Fetch(fetch);
     }
