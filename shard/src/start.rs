@@ -729,6 +729,19 @@ fn connections_max() -> u32 {
 /// Host and port that clients of a listener are told to connect to.
 type Advertised = (String, u16);
 
+/// What to do about an address that cannot be had.
+fn listen_advice(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::AddrInUse => ". Another process has it (`ss -ltnp` tells which): end that one, or set another port",
+        ErrorKind::AddrNotAvailable => {
+            ". No interface of this machine has this address: set one it has, or none for all"
+        }
+        ErrorKind::PermissionDenied => ". A port below 1024 needs root or CAP_NET_BIND_SERVICE: set a higher one",
+        _ => "",
+    }
+}
+
 /// Opens every listener; returns the bound addresses and what clients of each are told.
 fn listen(io: &mut Uring, config: &BrokerConfig) -> Result<(Vec<SocketAddr>, Vec<Advertised>), Vec<String>> {
     let (mut bound, mut advertised) = (Vec::new(), Vec::new());
@@ -751,7 +764,9 @@ fn listen(io: &mut Uring, config: &BrokerConfig) -> Result<(Vec<SocketAddr>, Vec
             "" => io.listen(SocketAddr::from(([0, 0, 0, 0], listener.port)), &options),
             _ => Err(error),
         });
-        let at = at.map_err(|e| vec![format!("listeners: {} cannot listen on {address}: {e}", listener.name)])?;
+        let at = at.map_err(|e| {
+            vec![format!("listeners: {} cannot listen on {address}: {e}{}", listener.name, listen_advice(&e))]
+        })?;
         let host = listener.advertised_host.clone().unwrap_or_else(host_name);
         let port = if listener.advertised_port == 0 { at.port() } else { listener.advertised_port };
         bound.push(at);

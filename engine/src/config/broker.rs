@@ -125,8 +125,7 @@ impl BrokerConfig {
 
     fn typed(layers: Layers, listeners: Vec<Listener>) -> BrokerConfig {
         let read = Reader::of(&layers);
-        let log_dirs = read.list("log.dirs").filter(|dirs| !dirs.is_empty());
-        let log_dirs = log_dirs.or_else(|| read.list("log.dir")).unwrap_or_default();
+        let log_dirs = read.list("log.dirs").or_else(|| read.list("log.dir")).unwrap_or_default();
         let first_dir = log_dirs.first().cloned().unwrap_or_default();
         BrokerConfig {
             node_id: read.node_id(),
@@ -453,7 +452,7 @@ impl Loading {
     fn check_directories(&mut self, config: &BrokerConfig) {
         let dirs = &config.log_dirs;
         if dirs.is_empty() || dirs.iter().any(String::is_empty) {
-            self.error("log.dirs", "a directory's name is empty");
+            self.error("log.dirs", "a directory's name is empty; name the directories, or leave the setting out");
         }
         if dirs.len() > LOG_DIRS {
             self.error("log.dirs", format!("{} directories; at most {LOG_DIRS} are served", dirs.len()));

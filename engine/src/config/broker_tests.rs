@@ -130,6 +130,7 @@ fn promises_that_cannot_be_kept_stop_the_start() {
         "log.roll.ms=0",
         "log.dirs=/a,/a",
         "log.dirs=/a,,/b",
+        "log.dirs=",
         "max.connections.per.ip.overrides=10.0.0.1",
         "ringlog.cores=0-",
         "ringlog.log.flush=sometimes",

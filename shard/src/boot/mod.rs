@@ -283,7 +283,8 @@ fn hold(disk: Disk, path: PathBuf, notices: &mut Vec<String>) -> Result<Held, Bo
     if !disk.is_folder(&path)
         && let Err(error) = disk.make_folders(&path)
     {
-        return refuse(&path, format!("cannot be made: {error}"));
+        let advice = "make it for this user, or name another in log.dirs";
+        return refuse(&path, format!("cannot be made: {error}; {advice}"));
     }
     // A directory of somebody else's is refused before anything is made in it.
     meta::read(disk, &path)?;
