@@ -129,6 +129,9 @@ fn advice(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
             "`ringlog topic alter NAME --config max.message.bytes=N` raises the limit."
         }
+        ErrorCode::LeaderNotAvailable => {
+            "No broker serves this partition: one is down, or was started without the log directory the partition is in."
+        }
         ErrorCode::KafkaStorageError => "A log directory of the broker failed; the broker's output says which and why.",
         ErrorCode::InconsistentGroupProtocol => {
             "The members of this group use another protocol; use another --group, or stop them first."
