@@ -226,19 +226,25 @@ struct Node {
     retire: Arc<Retire>,
 }
 
-/// Removes the journals of earlier starts once every core's first commit is durable in every directory.
+/// Removes the journals of earlier starts once every core's first commit is durable, in every directory that did not fail.
 struct Retire {
     left: AtomicUsize,
+    /// By directory.
     old: Vec<(PathBuf, OldJournals)>,
+    space: Arc<Space>,
 }
 
 impl Retire {
-    /// A core's first commits are durable.
+    /// A core's first commits are durable, or it has told which directories failed.
     fn core_ready(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
-        for (dir, journals) in &self.old {
+        for (index, (dir, journals)) in (0..).zip(&self.old) {
+            // The journals of this start may say nothing there yet: the old ones are all that does.
+            if self.space.has_failed(index) {
+                continue;
+            }
             if let Err(error) = boot::retire(journals, dir) {
                 eprintln!(
                     "warning: log directory {}: old journals cannot be removed ({error}); they are harmless",
@@ -285,7 +291,7 @@ impl Node {
         let space = Space::watch(booted.dirs.iter().map(|d| d.path.clone()))
             .map_err(|e| vec![format!("starting a thread: {e}")])?;
         let old = booted.dirs.iter().map(|d| (d.path.clone(), d.old_journals.clone())).collect();
-        let retire = Arc::new(Retire { left: AtomicUsize::new(cpus.len()), old });
+        let retire = Arc::new(Retire { left: AtomicUsize::new(cpus.len()), old, space: space.clone() });
         Ok(Node { config, cpus, booted, image, dirs, wakers, space, began, stop: Arc::default(), retire })
     }
 
