@@ -674,7 +674,7 @@ fn replay(coordinator: &mut Coordinator, batch: &[u8]) -> Result<(), String> {
     for record in records {
         let record = record.map_err(|e| format!("{e:?}"))?;
         let key = record.key.ok_or("a record without a key")?;
-        coordinator.replay(key, record.value, record.offset, WallMs(record.timestamp)).map_err(|e| format!("{e:?}"))?;
+        coordinator.replay(key, record.value, record.offset, WallMs(record.timestamp)).map_err(|e| e.to_string())?;
     }
     Ok(())
 }

@@ -8,6 +8,8 @@ use disk::Disk;
 use load::{STORAGE_ERROR, TOPIC, Writer, connect, placed, places, read, read_all, until};
 use ringlog_bench_harness::broker::{Broker, Options};
 use ringlog_bench_harness::peer::{Peer, Producer, batch};
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -44,6 +46,22 @@ fn with_dirs(broker: &mut Broker, dirs: &[String]) {
     broker.options_mut().overrides = settings.map(str::to_string).to_vec();
     broker.options_mut().overrides.push(format!("log.dirs={}", dirs.join(",")));
     broker.options_mut().overrides.push(format!("metadata.log.dir={}", dirs.last().expect("one at least")));
+}
+
+/// A running broker whose only directory is on the disk.
+fn on(disk: &Disk) -> Broker {
+    let mut broker = Broker::prepare("only", Options::default());
+    with_dirs(&mut broker, &[disk.dir().display().to_string()]);
+    broker.launch();
+    broker
+}
+
+/// A producer of each partition, each with `SOME` acknowledged.
+fn everywhere(broker: &Broker, size: usize) -> Vec<Writer> {
+    connect(broker.addr()).create_topic(TOPIC, PARTITIONS).expect("a topic");
+    let mut writers: Vec<_> = (0..PARTITIONS).map(|partition| Writer::new(broker.addr(), partition, size)).collect();
+    writers.iter_mut().for_each(|writer| writer.put_many(SOME));
+    writers
 }
 
 /// A producer of each partition: those in `dir`, and the others.
@@ -113,10 +131,14 @@ fn one_out_of_service(mut broker: Broker, disk: &Disk, inside: &mut [Writer], ou
     disk.fail_writes(None);
     disk.remount();
     broker.launch();
-    for writer in inside.iter_mut().chain(outside.iter_mut()) {
+    kept_and_going_on(&broker, inside.iter_mut().chain(outside));
+}
+
+/// After a restart everything acknowledged is there, and what was refused is tried again, as a client would.
+fn kept_and_going_on<'a>(broker: &Broker, writers: impl IntoIterator<Item = &'a mut Writer>) {
+    for writer in writers {
         writer.reconnect(broker.addr());
         writer.assert_kept();
-        // What was refused is tried again, as a client would.
         writer.put_many(SOME);
         writer.assert_kept();
     }
@@ -188,6 +210,25 @@ fn a_first_commit_that_fails_loses_nothing() {
     one_out_of_service(broker, &disk, &mut inside, &mut outside);
 }
 
+/// The same where it is the only directory: the broker ends, and the next start finds everything.
+#[test]
+fn a_start_that_fails_at_its_first_commit_loses_nothing() {
+    if !disk::possible() {
+        return;
+    }
+    let disk = Disk::new("only");
+    let mut broker = on(&disk);
+    let mut writers = everywhere(&broker, SMALL);
+    broker.kill9();
+    disk.fail_writes(Some(b"RLJF"));
+    broker.spawn();
+    assert_eq!(broker.wait(END).code(), Some(1));
+    disk.fail_writes(None);
+    disk.remount();
+    broker.launch();
+    kept_and_going_on(&broker, &mut writers);
+}
+
 #[test]
 fn the_broker_ends_when_the_last_directory_fails() {
     if !disk::possible() {
@@ -212,12 +253,7 @@ fn the_broker_ends_when_the_last_directory_fails() {
         disk.remount();
     }
     broker.launch();
-    for writer in inside.iter_mut().chain(&mut outside) {
-        writer.reconnect(broker.addr());
-        writer.assert_kept();
-        writer.put_many(SOME);
-        writer.assert_kept();
-    }
+    kept_and_going_on(&broker, inside.iter_mut().chain(&mut outside));
 }
 
 #[test]
@@ -301,10 +337,7 @@ fn only_relaxed_topics_are_acknowledged_and_seen_before_the_flush() {
         return;
     }
     let disk = Disk::new("held");
-    let mut broker = Broker::prepare("held", Options::default());
-    with_dirs(&mut broker, &[disk.dir().display().to_string()]);
-    broker.options_mut().overrides.push("ringlog.cores=0".to_string());
-    broker.launch();
+    let broker = on(&disk);
     let (mut writing, mut reading) = (connect(broker.addr()), connect(broker.addr()));
     writing.create_topic_with("relaxed", 1, &[("ringlog.flush", "relaxed")]).expect("a topic");
     writing.create_topic("durable", 1).expect("a topic");
@@ -341,4 +374,49 @@ fn only_relaxed_topics_are_acknowledged_and_seen_before_the_flush() {
     disk.let_flushes_go();
     assert_eq!(writing.receive_batch().expect("an answer"), Ok(2));
     assert_eq!(visible(&mut reading, "durable"), 3);
+}
+
+/// Takes everything that is free.
+fn fill(dir: &Path) {
+    let mut file = File::create(dir.join("filler")).expect("room for a name");
+    let mut size = 1 << 20;
+    while size >= 4096 {
+        if let Err(error) = file.write_all(&vec![b'f'; size]) {
+            assert_eq!(error.kind(), ErrorKind::StorageFull);
+            size /= 2;
+        }
+    }
+    file.sync_all().expect("a good disk");
+}
+
+#[test]
+fn a_full_disk_refuses_writes_serves_the_rest_and_starts() {
+    if !disk::possible() {
+        return;
+    }
+    let disk = Disk::new("full");
+    let mut broker = on(&disk);
+    let mut writers = everywhere(&broker, LARGE);
+    let root = disk.dir().parent().expect("the mount").to_path_buf();
+    fill(&root);
+    let full = |writers: &mut [Writer]| {
+        for writer in writers.iter_mut() {
+            assert!(writer.write_until(&AtomicBool::new(false)), "there is no room");
+            writer.assert_kept();
+        }
+    };
+    full(&mut writers);
+    broker.kill9();
+    broker.launch();
+    for writer in &mut writers {
+        writer.reconnect(broker.addr());
+    }
+    full(&mut writers);
+    broker.assert_alive();
+    std::fs::remove_file(root.join("filler")).expect("ours");
+    for writer in &mut writers {
+        until("it is taken again", || writer.put().is_ok());
+        writer.put_many(SOME);
+        writer.assert_kept();
+    }
 }
