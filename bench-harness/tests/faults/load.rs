@@ -1,7 +1,7 @@
 //! Idempotent producers, one for a partition, each with a note of what was acknowledged: what is left after a failure is
 //! judged by it. Every value is written once, and values of a partition count up, so that a loss and a double are seen.
 
-use ringlog_bench_harness::peer::{Answer, Body, Peer, Producer, Stored, batch};
+use ringlog_bench_harness::peer::{Answer, Body, Peer, Producer, Stored, batch, batch_at, now_ms};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -74,6 +74,8 @@ pub(crate) struct Writer {
     size: usize,
     /// What the next value carries beside its number.
     pub(crate) mark: &'static [u8],
+    /// Of its records; now, unless told.
+    pub(crate) time: Option<i64>,
     /// Offset of each value that was acknowledged; the next one's number is their count.
     pub(crate) acked: Vec<i64>,
     /// Also read by others while this is being written.
@@ -84,7 +86,7 @@ impl Writer {
     pub(crate) fn new(addr: SocketAddr, partition: i32, size: usize) -> Writer {
         let mut peer = connect(addr);
         let producer = peer.init_producer().expect("a producer id");
-        Writer { peer, producer, partition, size, mark: b"", acked: Vec::new(), count: Arc::default() }
+        Writer { peer, producer, partition, size, mark: b"", time: None, acked: Vec::new(), count: Arc::default() }
     }
 
     /// The broker was started again.
@@ -102,7 +104,8 @@ impl Writer {
     /// Writes the next value; one that was not acknowledged is written again, as a retry.
     pub(crate) fn put(&mut self) -> Result<(), i16> {
         let number = self.acked.len();
-        let batch = batch(self.producer, number as i32, &[self.value(number)]);
+        let time = self.time.unwrap_or_else(now_ms);
+        let batch = batch_at(time, self.producer, number as i32, &[self.value(number)]);
         let sent = self.peer.send_batch(TOPIC, self.partition, -1, &batch);
         let offset = sent.and_then(|()| self.peer.receive_batch()).map_err(|_| GONE)??;
         self.acked.push(offset);

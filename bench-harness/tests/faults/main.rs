@@ -1,6 +1,7 @@
-//! Devices that fail under the real broker: writes, flushes and reads that end with EIO, flushes that do not end, disks that are full.
-//! Needs root, /dev/fuse and loop devices; where they are missing it says so.
+//! What surrounds the real broker fails: devices (writes, flushes and reads that end with EIO, flushes that do not end, disks that
+//! are full), and the clock (`clock.rs`). Failing devices need root, /dev/fuse and loop devices; where they are missing it is said.
 
+mod clock;
 mod disk;
 mod load;
 
