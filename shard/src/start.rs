@@ -4,7 +4,7 @@
 //! (`store/space.rs`), and the checker of heavy batches.
 
 use crate::api::{DirInfo, owner};
-use crate::boot::{self, Booted, BootedDir, OldJournals};
+use crate::boot::{self, Booted, BootedDir, OldJournals, Room};
 use crate::checker::Checker;
 use crate::cli::StartArgs;
 use crate::core::control::{Control, METADATA_FOLDER, METADATA_KEY, dir_index, metadata_batch, store_config};
@@ -226,12 +226,14 @@ struct Node {
     retire: Arc<Retire>,
 }
 
-/// Removes the journals of earlier starts once every core's first commit is durable, in every directory that did not fail.
+/// Removes the journals of earlier starts once every core's first commit is durable, in every directory that did not fail; then
+/// there is room for the next start to be kept.
 struct Retire {
     left: AtomicUsize,
     /// By directory.
-    old: Vec<(PathBuf, OldJournals)>,
+    old: Vec<(PathBuf, OldJournals, Room)>,
     space: Arc<Space>,
+    reserve_bytes: u64,
 }
 
 impl Retire {
@@ -240,7 +242,7 @@ impl Retire {
         if self.left.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
-        for (index, (dir, journals)) in (0..).zip(&self.old) {
+        for (index, (dir, journals, room)) in (0..).zip(&self.old) {
             // The journals of this start may say nothing there yet: the old ones are all that does.
             if self.space.has_failed(index) {
                 continue;
@@ -248,6 +250,12 @@ impl Retire {
             if let Err(error) = boot::retire(journals, dir) {
                 eprintln!(
                     "warning: log directory {}: old journals cannot be removed ({error}); they are harmless",
+                    dir.display()
+                );
+            }
+            if let Err(error) = room.keep(dir, self.reserve_bytes) {
+                eprintln!(
+                    "warning: log directory {}: no room can be kept for a start on a full disk ({error})",
                     dir.display()
                 );
             }
@@ -290,8 +298,9 @@ impl Node {
         let wakers = Wakers::new(cpus.len() + 1).map_err(|e| vec![format!("making event descriptors: {e}")])?;
         let space = Space::watch(booted.dirs.iter().map(|d| d.path.clone()))
             .map_err(|e| vec![format!("starting a thread: {e}")])?;
-        let old = booted.dirs.iter().map(|d| (d.path.clone(), d.old_journals.clone())).collect();
-        let retire = Arc::new(Retire { left: AtomicUsize::new(cpus.len()), old, space: space.clone() });
+        let old = booted.dirs.iter().map(|d| (d.path.clone(), d.old_journals.clone(), d.room)).collect();
+        let (left, reserve_bytes) = (AtomicUsize::new(cpus.len()), config.disk_reserve_bytes);
+        let retire = Arc::new(Retire { left, old, space: space.clone(), reserve_bytes });
         Ok(Node { config, cpus, booted, image, dirs, wakers, space, began, stop: Arc::default(), retire })
     }
 

@@ -266,6 +266,23 @@ fn directories_of_others_are_refused_and_left_alone() {
     assert!(start(&folder.at("file/dir"), 1).unwrap_err().contains("cannot be made"));
 }
 
+/// Room for the next start is kept where there is some to spare, and a start that can do without it leaves it.
+#[test]
+fn room_is_kept_for_the_next_start() {
+    let folder = Folder::new("room");
+    let room = |booted: &Booted, reserve| {
+        booted.dirs[0].room.keep(&folder.0, reserve).unwrap();
+        fs::metadata(folder.at("ringlog.room")).map_or(0, |file| file.len())
+    };
+    let booted = start(&folder.0, 2).unwrap();
+    assert_eq!(room(&booted, u64::MAX), 0, "nothing is to spare");
+    let kept = room(&booted, 0);
+    assert_eq!(kept, 4 * ((16 << 20) + HALF));
+    drop(booted);
+    let booted = start(&folder.0, 1).unwrap();
+    assert_eq!(room(&booted, 0), kept, "what is there stays");
+}
+
 /// A partition's state, and its producers in that, are of a newer format: that is no damage, and nobody may repair it.
 #[test]
 fn newer_states_and_producers_are_refused_and_left_as_they_are() {

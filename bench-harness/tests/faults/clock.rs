@@ -102,6 +102,16 @@ fn broker() -> (Broker, Clock) {
     (broker, clock)
 }
 
+fn create_topics(peer: &mut Peer) {
+    peer.create_topic(TOPIC, 1).expect("a topic");
+    peer.create_topic_with("stamped", 1, &[("message.timestamp.type", "LogAppendTime")]).expect("a topic");
+    let hour = HOUR_MS.to_string();
+    let aged = [("retention.ms", hour.as_str()), ("segment.bytes", "1048576"), ("segment.ms", hour.as_str())];
+    peer.create_topic_with("aged", 1, &aged).expect("a topic");
+    let bounded = [("retention.bytes", "1048576"), ("segment.bytes", "1048576")];
+    peer.create_topic_with("bounded", 1, &bounded).expect("a topic");
+}
+
 /// Fills a segment of a topic that keeps but one: retention has looked at every partition once the first is gone.
 fn see_retention_run(peer: &mut Peer, time: i64) {
     let large = batch_at(time, NOBODY, -1, &[vec![b'x'; 900_000]]);
@@ -113,13 +123,7 @@ fn see_retention_run(peer: &mut Peer, time: i64) {
 fn a_clock_that_steps_back_and_ahead_disturbs_nothing() {
     let (mut broker, clock) = broker();
     let mut peer = connect(broker.addr());
-    peer.create_topic(TOPIC, 1).expect("a topic");
-    peer.create_topic_with("stamped", 1, &[("message.timestamp.type", "LogAppendTime")]).expect("a topic");
-    let hour = HOUR_MS.to_string();
-    let aged = [("retention.ms", hour.as_str()), ("segment.bytes", "1048576"), ("segment.ms", hour.as_str())];
-    peer.create_topic_with("aged", 1, &aged).expect("a topic");
-    let bounded = [("retention.bytes", "1048576"), ("segment.bytes", "1048576")];
-    peer.create_topic_with("bounded", 1, &bounded).expect("a topic");
+    create_topics(&mut peer);
     until("a coordinator", || peer.find_coordinator("g").is_ok());
     let mut writer = Writer::new(broker.addr(), 0, 100);
     writer.put_many(5);

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Bytes of the disk; the file behind it is sparse.
-const SIZE: u64 = 512 << 20;
+const SIZE: u64 = 1 << 30;
 /// Most the kernel asks to be written at once, and room for the head of such a request.
 const WRITE_MAX: u32 = 1 << 20;
 const REQUEST_MAX: usize = WRITE_MAX as usize + 8192;
