@@ -138,14 +138,20 @@ fn newer_group_records_are_refused_and_left_as_they_are() {
     }
 }
 
+/// A kept directory, unpacked.
+fn unpacked(kept: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("ringlog-cli-{kept}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let archive = format!("{}/tests/formats/{kept}.tar.gz", env!("CARGO_MANIFEST_DIR"));
+    let done = Command::new("tar").args(["-xzf", &archive, "-C"]).arg(&dir).status().unwrap();
+    assert!(done.success());
+    dir
+}
+
 /// `formats/v1.tar.gz` was made by `formats/make`, with the release that first had the format.
 #[test]
 fn a_directory_of_format_1_goes_on_opening() {
-    let dir = std::env::temp_dir().join(format!("ringlog-cli-v1-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/formats/v1.tar.gz");
-    let unpacked = Command::new("tar").args(["-xzf", kept, "-C"]).arg(&dir).status().unwrap();
-    assert!(unpacked.success());
+    let dir = unpacked("v1");
     let (code, out, error) = ringlog(&["inspect", dir.to_str().unwrap()]);
     assert_eq!(code, 0, "{out}{error}");
     let broker = Broker::on(dir);
@@ -161,6 +167,40 @@ fn a_directory_of_format_1_goes_on_opening() {
     assert_eq!(broker.json("topic describe sealed --json")[0]["configs"]["segment.bytes"], "1048576");
     broker.ok("produce c-none --partition 0", &lines(50..60));
     assert_eq!(broker.ok("consume c-none -o 45 --exit", ""), lines(45..60));
+}
+
+/// `formats/v1-more.tar.gz`, of `formats/make-more`: what else such a directory can hold.
+#[test]
+fn everything_else_of_format_1_goes_on_opening() {
+    let dir = unpacked("v1-more");
+    let journals: String = journals(&dir).iter().map(|path| ringlog(&["inspect", path.to_str().unwrap()]).1).collect();
+    for record in ["state ", " 1 producers", "trim ", "drop ", "append ", "extent "] {
+        assert!(journals.contains(record), "{record}: {journals}");
+    }
+    let (code, out, error) = ringlog(&["inspect", "--json", dir.to_str().unwrap()]);
+    assert_eq!(code, 0, "{out}{error}");
+    let mut broker = Broker::on(dir);
+    for _ in 0..2 {
+        let numbers = |topic: &str| -> Vec<u32> {
+            let read = broker.ok(&format!("consume {topic} --from-beginning --exit"), "");
+            read.lines().map(|line| line.trim().parse().unwrap()).collect()
+        };
+        assert_eq!(numbers("relaxed"), (0..50).collect::<Vec<_>>());
+        assert_eq!(numbers("idempotent"), (0..100).collect::<Vec<_>>());
+        assert_eq!(numbers("trimmed"), (3000..5000).collect::<Vec<_>>());
+        // A repair dropped what a damaged journal had left uncertain.
+        let holed = numbers("holed");
+        let kept = holed.len() as u32 - 10;
+        assert!((1..300).contains(&kept), "{kept}");
+        assert_eq!(holed, (0..kept).chain(300..310).collect::<Vec<_>>());
+        assert_eq!(broker.json("group describe g --json")["partitions"][0]["committed"], 50);
+        let described = broker.json("topic describe relaxed --json");
+        assert_eq!(described[0]["configs"]["retention.ms"], "6000000000");
+        assert_eq!(described[0]["configs"]["ringlog.flush"], "relaxed");
+        assert!(broker.fails("topic describe gone", "").contains("UNKNOWN_TOPIC_OR_PARTITION"));
+        broker = broker.restart(Signal::SIGKILL, |_| ());
+    }
+    broker.ok("produce holed --partition 0", &lines(310..311));
 }
 
 #[test]
