@@ -23,6 +23,8 @@ const SOME: usize = 20;
 /// Bytes of a value that goes into a journal, and of one that goes straight to its segment.
 const SMALL: usize = 200;
 const LARGE: usize = 40_000;
+/// What the device does not take, or give back.
+const MARK: &[u8] = b"not on this device";
 /// How long the broker may take to see that it has to end.
 const END: Duration = Duration::from_secs(20);
 
@@ -164,7 +166,6 @@ fn a_failed_write_takes_one_directory_out_of_service() {
     if !disk::possible() {
         return;
     }
-    const MARK: &[u8] = b"the device does not take this";
     for size in [SMALL, LARGE] {
         let disk = Disk::new("write");
         let mut broker = prepare("write", &[&disk.dir()]);
@@ -263,7 +264,6 @@ fn a_failed_read_refuses_that_range_and_no_other() {
     if !disk::possible() {
         return;
     }
-    const MARK: &[u8] = b"the device does not give this back";
     const MARKED: usize = 60;
     let disk = Disk::new("read");
     let mut broker = prepare("read", &[&disk.dir()]);
