@@ -424,17 +424,25 @@ impl Peer {
 
     /// Reads from `offset` on, at most about a mebibyte, without waiting for more to come.
     pub fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> io::Result<Fetched> {
+        self.try_fetch(topic, partition, offset)?.map_err(|code| io::Error::other(format!("fetch: error code {code}")))
+    }
+
+    /// As [`Peer::fetch`]; Kafka's error code where it is refused.
+    pub fn try_fetch(&mut self, topic: &str, partition: i32, offset: i64) -> io::Result<Result<Fetched, i16>> {
         let body = Body::default().i32(-1).i32(0).i32(1).i32(1 << 20).i8(0);
         let answer = self.call(1, 4, body.place(topic, partition).i64(offset).i32(1 << 20))?;
         let mut answer = Answer(&answer);
         answer.i32()?;
         answer.place()?;
-        checked(answer.i16()?, "fetch")?;
+        let code = answer.i16()?;
+        if code != 0 {
+            return Ok(Err(code));
+        }
         let high_watermark = answer.i64()?;
         answer.i64()?;
         let aborted = answer.i32()?;
         answer.take(usize::try_from(aborted).unwrap_or(0) * 16)?;
-        Ok(Fetched { high_watermark, records: records_of(Answer(answer.bytes()?), offset)? })
+        Ok(Ok(Fetched { high_watermark, records: records_of(Answer(answer.bytes()?), offset)? }))
     }
 
     /// Makes the broker ready to be asked about `group`.

@@ -73,7 +73,7 @@ fn show_id(member: &str, instance: &Option<String>) -> String {
 }
 
 fn show_record((key, value): &KeyValue) -> String {
-    let key = decode_key(key).expect("our key").expect("a known key");
+    let key = decode_key(key).expect("our key");
     match (key, value) {
         (Key::Group { group }, None) => format!("no group {group}"),
         (Key::Offset { group, topic, partition }, None) => format!("no offset {group} {topic}-{partition}"),

@@ -4,7 +4,7 @@
 //! (`store/space.rs`), and the checker of heavy batches.
 
 use crate::api::{DirInfo, owner};
-use crate::boot::{self, Booted, BootedDir, OldJournals};
+use crate::boot::{self, Booted, BootedDir, OldJournals, Room};
 use crate::checker::Checker;
 use crate::cli::StartArgs;
 use crate::core::control::{Control, METADATA_FOLDER, METADATA_KEY, dir_index, metadata_batch, store_config};
@@ -226,22 +226,36 @@ struct Node {
     retire: Arc<Retire>,
 }
 
-/// Removes the journals of earlier starts once every core's first commit is durable in every directory.
+/// Removes the journals of earlier starts once every core's first commit is durable, in every directory that did not fail; then
+/// there is room for the next start to be kept.
 struct Retire {
     left: AtomicUsize,
-    old: Vec<(PathBuf, OldJournals)>,
+    /// By directory.
+    old: Vec<(PathBuf, OldJournals, Room)>,
+    space: Arc<Space>,
+    reserve_bytes: u64,
 }
 
 impl Retire {
-    /// A core's first commits are durable.
+    /// A core's first commits are durable, or it has told which directories failed.
     fn core_ready(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
-        for (dir, journals) in &self.old {
+        for (index, (dir, journals, room)) in (0..).zip(&self.old) {
+            // The journals of this start may say nothing there yet: the old ones are all that does.
+            if self.space.has_failed(index) {
+                continue;
+            }
             if let Err(error) = boot::retire(journals, dir) {
                 eprintln!(
                     "warning: log directory {}: old journals cannot be removed ({error}); they are harmless",
+                    dir.display()
+                );
+            }
+            if let Err(error) = room.keep(dir, self.reserve_bytes) {
+                eprintln!(
+                    "warning: log directory {}: no room can be kept for a start on a full disk ({error})",
                     dir.display()
                 );
             }
@@ -284,8 +298,9 @@ impl Node {
         let wakers = Wakers::new(cpus.len() + 1).map_err(|e| vec![format!("making event descriptors: {e}")])?;
         let space = Space::watch(booted.dirs.iter().map(|d| d.path.clone()))
             .map_err(|e| vec![format!("starting a thread: {e}")])?;
-        let old = booted.dirs.iter().map(|d| (d.path.clone(), d.old_journals.clone())).collect();
-        let retire = Arc::new(Retire { left: AtomicUsize::new(cpus.len()), old });
+        let old = booted.dirs.iter().map(|d| (d.path.clone(), d.old_journals.clone(), d.room)).collect();
+        let (left, reserve_bytes) = (AtomicUsize::new(cpus.len()), config.disk_reserve_bytes);
+        let retire = Arc::new(Retire { left, old, space: space.clone(), reserve_bytes });
         Ok(Node { config, cpus, booted, image, dirs, wakers, space, began, stop: Arc::default(), retire })
     }
 
@@ -668,7 +683,7 @@ fn replay(coordinator: &mut Coordinator, batch: &[u8]) -> Result<(), String> {
     for record in records {
         let record = record.map_err(|e| format!("{e:?}"))?;
         let key = record.key.ok_or("a record without a key")?;
-        coordinator.replay(key, record.value, record.offset, WallMs(record.timestamp)).map_err(|e| format!("{e:?}"))?;
+        coordinator.replay(key, record.value, record.offset, WallMs(record.timestamp)).map_err(|e| e.to_string())?;
     }
     Ok(())
 }

@@ -266,6 +266,60 @@ fn directories_of_others_are_refused_and_left_alone() {
     assert!(start(&folder.at("file/dir"), 1).unwrap_err().contains("cannot be made"));
 }
 
+/// Room for the next start is kept where there is some to spare, and a start that can do without it leaves it.
+#[test]
+fn room_is_kept_for_the_next_start() {
+    let folder = Folder::new("room");
+    let room = |booted: &Booted, reserve| {
+        booted.dirs[0].room.keep(&folder.0, reserve).unwrap();
+        fs::metadata(folder.at("ringlog.room")).map_or(0, |file| file.len())
+    };
+    let booted = start(&folder.0, 2).unwrap();
+    assert_eq!(room(&booted, u64::MAX), 0, "nothing is to spare");
+    let kept = room(&booted, 0);
+    assert_eq!(kept, 4 * ((16 << 20) + HALF));
+    drop(booted);
+    let booted = start(&folder.0, 1).unwrap();
+    assert_eq!(room(&booted, 0), kept, "what is there stays");
+}
+
+/// A partition's state, and its producers in that, are of a newer format: that is no damage, and nobody may repair it.
+#[test]
+fn newer_states_and_producers_are_refused_and_left_as_they_are() {
+    for (what, told) in [(0, "has format 2: start the newer release"), (1, "its producers have a format")] {
+        let folder = Folder::new(&format!("newer-{what}"));
+        let booted = start(&folder.0, 1).unwrap();
+        let first = batch(0, 10);
+        let mut core = Core::new(&booted, 0);
+        core.commit(&[Record::Append { key: key(0), segment: 0, position: 0, bytes: &first }]);
+        drop(booted);
+        let booted = start(&folder.0, 1).unwrap();
+        let partition = find(&booted, key(0));
+        let mut newer = state(&partition.log);
+        let read = PartitionState::decode(&newer).unwrap();
+        assert!(read.producers.len() > 2, "there is one");
+        match what {
+            0 => newer[0] = 2,
+            _ => {
+                let producers = newer.windows(read.producers.len()).position(|w| w == read.producers).unwrap();
+                newer[producers] = 2;
+            }
+        }
+        Core::new(&booted, 0).commit(&[state_of(partition, &newer)]);
+        boot::retire(&booted.dirs[0].old_journals, &folder.0).unwrap();
+        drop(booted);
+        let mut before = Vec::new();
+        snapshot(&folder.0, &mut before);
+        let refused = start(&folder.0, 1).unwrap_err();
+        assert!(refused.contains(told) && refused.contains("start the newer release"), "{refused}");
+        let refused = boot::Repair::examine(&folder.0, NOW.wall).unwrap_err().to_string();
+        assert!(refused.contains("start the newer release"), "{refused}");
+        let mut after = Vec::new();
+        snapshot(&folder.0, &mut after);
+        assert!(before == after, "nothing was changed");
+    }
+}
+
 #[test]
 fn a_directory_without_its_journals_or_its_mark_is_refused() {
     let folder = Folder::new("without");

@@ -91,7 +91,7 @@ impl Coordinator {
         self.out.idle()
     }
 
-    /// Takes one record of the partition, in offset order, before `loaded`. Keys of other versions are skipped. An error
+    /// Takes one record of the partition, in offset order, before `loaded`. An error
     /// leaves the state as it was: the caller decides whether to go on.
     pub fn replay(
         &mut self,
@@ -105,8 +105,7 @@ impl Coordinator {
             DecodeError::Malformed => ReplayError::Corrupt { offset },
             DecodeError::Version(version) => ReplayError::UnknownVersion { offset, version },
         };
-        let Some(key) = decode_key(key).map_err(explain)? else { return Ok(()) };
-        let effect = match (key, value) {
+        let effect = match (decode_key(key).map_err(explain)?, value) {
             (Key::Offset { group, topic, partition }, value) => {
                 let (group, at) = (group.into(), TopicPartition { topic: topic.into(), partition });
                 match value {

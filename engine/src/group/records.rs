@@ -8,7 +8,7 @@
 //! key    int16 version
 //!        0, 1  an offset:   string group, string topic, int32 partition      (0 is of before Kafka 0.9, the same bytes)
 //!        2     a group:     string group
-//!        others (KIP-848 members, share groups, ...) are skipped
+//!        others (KIP-848 members, share groups, ...) are refused: a newer release wrote them
 //! offset int16 version 0..4
 //!        int64 offset, [v3+: int32 leader epoch], string metadata, int64 commit time, [v1: int64 expiry time]
 //!        v4 is flexible: compact string, and tagged fields, of which 0 is the topic id (16 bytes)
@@ -33,7 +33,7 @@ pub(super) const MAX_STRING: usize = i16::MAX as usize;
 pub enum ReplayError {
     /// Cut short, a length that lies, or text that is not UTF-8.
     Corrupt { offset: i64 },
-    /// A known key with a value version from the future.
+    /// A key or a value of a version from the future.
     UnknownVersion { offset: i64, version: i16 },
 }
 
@@ -42,7 +42,10 @@ impl std::fmt::Display for ReplayError {
         match self {
             ReplayError::Corrupt { offset } => write!(f, "group record at offset {offset} is malformed"),
             ReplayError::UnknownVersion { offset, version } => {
-                write!(f, "group record at offset {offset} has unknown value version {version}")
+                write!(
+                    f,
+                    "group record at offset {offset} has version {version}: start the newer release that wrote it"
+                )
             }
         }
     }
@@ -188,16 +191,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// None for a key version that is not an offset's or a classic group's.
-pub fn decode_key(bytes: &[u8]) -> Result<Option<Key>, DecodeError> {
+pub fn decode_key(bytes: &[u8]) -> Result<Key, DecodeError> {
     let mut reader = Reader(bytes);
     match reader.int16()? {
         0 | 1 => {
             let (group, topic) = (reader.string(false)?, reader.string(false)?);
-            Ok(Some(Key::Offset { group, topic, partition: reader.int32()? }))
+            Ok(Key::Offset { group, topic, partition: reader.int32()? })
         }
-        2 => Ok(Some(Key::Group { group: reader.string(false)? })),
-        _ => Ok(None),
+        2 => Ok(Key::Group { group: reader.string(false)? }),
+        version => Err(DecodeError::Version(version)),
     }
 }
 
@@ -407,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_group_of_kafka_reads_and_writes_back_the_same() {
-        assert_eq!(decode_key(&hex(GROUP_KEY)), Ok(Some(Key::Group { group: "g".into() })));
+        assert_eq!(decode_key(&hex(GROUP_KEY)), Ok(Key::Group { group: "g".into() }));
         assert_eq!(encode_group_key("g"), hex(GROUP_KEY));
         let value = decode_group(&hex(GROUP_VALUE)).expect("Kafka's own bytes");
         assert_eq!((value.protocol_type.as_str(), value.generation), ("consumer", 1));
@@ -427,7 +429,7 @@ mod tests {
     #[test]
     fn an_offset_of_kafka_reads_and_writes_back_the_same() {
         let key = Key::Offset { group: "g".into(), topic: "t".into(), partition: 0 };
-        assert_eq!(decode_key(&hex(OFFSET_KEY)), Ok(Some(key)));
+        assert_eq!(decode_key(&hex(OFFSET_KEY)), Ok(key));
         assert_eq!(encode_offset_key("g", "t", 0), hex(OFFSET_KEY));
         let value = decode_offset(&hex(OFFSET_VALUE)).expect("Kafka's own bytes");
         assert_eq!((value.offset, value.leader_epoch, &*value.metadata), (42, 3, "m"));
@@ -472,8 +474,8 @@ mod tests {
     }
 
     #[test]
-    fn other_keys_are_skipped_and_later_values_refused() {
-        assert_eq!(decode_key(&hex("0003000167")), Ok(None));
+    fn later_keys_and_values_are_refused() {
+        assert_eq!(decode_key(&hex("0003000167")), Err(DecodeError::Version(3)));
         assert_eq!(decode_key(&hex("00")), Err(DecodeError::Malformed));
         assert_eq!(decode_offset(&hex("0005")), Err(DecodeError::Version(5)));
         assert_eq!(decode_group(&hex("ffff")), Err(DecodeError::Version(-1)));

@@ -34,7 +34,6 @@ use crate::types::{PartitionKey, WallMs};
 use std::collections::BTreeMap;
 
 const VERSION: u16 = 1;
-const FIXED_LEN: usize = 64;
 const CLOSED: u16 = 1;
 const LOST: u16 = 2;
 
@@ -94,11 +93,17 @@ impl PartitionState {
         }
     }
 
-    pub fn decode(bytes: &[u8]) -> Option<PartitionState> {
-        let mut at = Bytes(bytes);
-        if bytes.len() < FIXED_LEN || at.u16()? != VERSION {
-            return None;
+    pub fn decode(bytes: &[u8]) -> Result<PartitionState, BadState> {
+        match bytes.first_chunk().map(|version| u16::from_le_bytes(*version)) {
+            Some(VERSION) => Self::of_this_format(&bytes[2..]).ok_or(BadState::Invalid),
+            Some(version) => Err(BadState::Newer(version)),
+            None => Err(BadState::Invalid),
         }
+    }
+
+    /// What follows the format's version.
+    fn of_this_format(bytes: &[u8]) -> Option<PartitionState> {
+        let mut at = Bytes(bytes);
         let flags = at.u16()?;
         let destaged = at.u32()?;
         let [next_offset, log_start, damaged, created, first_timestamp, max_timestamp, max_timestamp_offset] =
@@ -124,6 +129,15 @@ impl PartitionState {
             producers,
         })
     }
+}
+
+/// Why a partition's state cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadState {
+    /// Not what any release wrote.
+    Invalid,
+    /// Written by a newer version of Ringlog.
+    Newer(u16),
 }
 
 struct Bytes<'a>(&'a [u8]);
@@ -205,6 +219,8 @@ pub struct Recovered<'a> {
 pub enum Unreadable {
     /// A frame with a good checksum holds what this version cannot read.
     BadRecord { core: u16, sequence: u64 },
+    /// A partition's state has a newer format than this version reads.
+    Newer { key: PartitionKey, version: u16 },
     /// Appends do not continue where the log ended.
     Gap { key: PartitionKey, segment: i64, position: u32, expected_segment: i64, expected_position: u32 },
 }
@@ -308,7 +324,11 @@ impl<'a> Replay<'a> {
                 Some(Ok(()))
             }
             Record::State { key, segment, position, state } => {
-                self.state(key, (segment, position), PartitionState::decode(state)?);
+                match PartitionState::decode(state) {
+                    Ok(state) => self.state(key, (segment, position), state),
+                    Err(BadState::Newer(version)) => return Some(Err(Unreadable::Newer { key, version })),
+                    Err(BadState::Invalid) => return None,
+                }
                 Some(Ok(()))
             }
             Record::Drop { key } => {
@@ -732,7 +752,9 @@ mod tests {
         assert_eq!(refused(&[append(0, 0, 100, &one[..99])]), bad);
         assert_eq!(refused(&[Record::Redo { key: key(5), segment: 0, position: 0, bytes: &[] }]), bad);
         assert_eq!(refused(&[Record::Trim { key: key(5), log_start_offset: 1 }]), bad);
-        assert_eq!(refused(&[Record::State { key: key(5), segment: 0, position: 0, state: &[1, 2] }]), bad);
+        assert_eq!(refused(&[Record::State { key: key(5), segment: 0, position: 0, state: &[1, 0] }]), bad);
+        let newer = Record::State { key: key(5), segment: 0, position: 0, state: &[2, 0] };
+        assert_eq!(refused(&[newer]), Unreadable::Newer { key: key(5), version: 2 });
         let mut fine = Writer::new(1, 0, 0, 1);
         fine.frame(&[Record::Trim { key: key(5), log_start_offset: 0 }, append(0, 0, 0, &zero), append(0, 1, 0, &one)]);
         fine.frame(&[Record::Drop { key: key(0) }]);
@@ -740,6 +762,6 @@ mod tests {
         let closed = PartitionState { closed: true, lost_until: 7, ..Recovered::fresh(1, 0).state };
         let mut bytes = Vec::new();
         closed.encode(&mut bytes);
-        assert_eq!(PartitionState::decode(&bytes), Some(closed));
+        assert_eq!(PartitionState::decode(&bytes), Ok(closed));
     }
 }

@@ -103,7 +103,10 @@ impl fmt::Display for EntryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EntryError::UnknownFormat(version) => {
-                write!(f, "metadata format {version} is not known; this release reads up to {FORMAT}")
+                write!(
+                    f,
+                    "metadata format {version}; this release reads up to {FORMAT}: start the newer release that wrote it"
+                )
             }
             EntryError::Invalid => write!(f, "the bytes are not a metadata entry"),
             EntryError::TooLarge(bytes) => {

@@ -178,6 +178,19 @@ impl Disk {
         }
     }
 
+    /// Bytes of the folder's file system that may be written.
+    pub(super) fn free(&self, folder: &Path) -> io::Result<u64> {
+        let found = nix::sys::statvfs::statvfs(folder).map_err(io::Error::from)?;
+        Ok(found.blocks_available().saturating_mul(found.fragment_size()))
+    }
+
+    /// Has a file take up so many bytes, made if there is none.
+    pub(super) fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        let len = i64::try_from(bytes).unwrap_or(i64::MAX);
+        nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::empty(), 0, len).map_err(io::Error::from)
+    }
+
     pub(super) fn file_system(&self, folder: &Path) -> io::Result<FileSystem> {
         use nix::sys::statfs::{BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, statfs};
         let kind = statfs(folder).map_err(io::Error::from)?.filesystem_type();

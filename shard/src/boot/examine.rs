@@ -12,8 +12,8 @@ use super::{BootError, METADATA_KEY, METADATA_TOPIC, refuse};
 use crate::store::files;
 use ringlog_engine::batch::{BatchHeader, HEADER_LEN, checksum_matches};
 use ringlog_engine::log::index::{BadIndex, IndexFile};
-use ringlog_engine::log::journal::{Frame, FrameHeader, Journal, NoFrame};
-use ringlog_engine::log::recover::{Recovered, Redo, Replay};
+use ringlog_engine::log::journal::{Frame, FrameHeader, Journal, NoFrame, Record};
+use ringlog_engine::log::recover::{BadState, PartitionState, Recovered, Redo, Replay};
 use ringlog_engine::producer::ProducerView;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{PartitionKey, TopicId, WallMs};
@@ -168,6 +168,14 @@ pub(super) fn believed<'a>(
     for (found, bytes) in found.iter().zip(files) {
         if let Err(NoFrame::Newer(version)) = Frame::parse(bytes, 0) {
             return refuse(dir, format!("{} has format {version}: use the newer release", found.path.display()));
+        }
+        // Nor is that damage, of which the rest would be saved.
+        for record in frames(found, bytes).iter().flat_map(Frame::records) {
+            if let Ok(Record::State { key, state, .. }) = record
+                && let Err(BadState::Newer(version)) = PartitionState::decode(state)
+            {
+                return refuse(dir, recover::newer_state(key, version));
+            }
         }
     }
     if found.is_empty() && !folders.is_empty() {

@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// Two files of a core's journal hold at least this much each, bytes: a commit and the states of its partitions fit.
-const FILE_BYTES_MIN: u64 = 16 << 20;
+pub(super) const FILE_BYTES_MIN: u64 = 16 << 20;
 
 /// A journal file that an earlier start left.
 #[derive(Clone, PartialEq, Eq, Debug)]

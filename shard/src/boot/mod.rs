@@ -18,10 +18,12 @@ mod meta;
 mod plan;
 mod recover;
 mod repair;
+mod room;
 
 pub use examine::{Examined, ExaminedPartition, ExaminedSegment, Source, examine, read_index};
 pub use meta::DirLock;
 pub use repair::{Dropped, Repair};
+pub use room::Room;
 
 use crate::io::FileId;
 use crate::store::files;
@@ -81,6 +83,7 @@ pub struct BootedDir {
     pub partitions: Vec<BootedPartition>,
     /// Files whose blocks may be used again: core in the name, number, bytes.
     pub recycled: Vec<(u16, u64, u32)>,
+    pub room: Room,
     /// Not needed any more once every core's first commit is durable: see [`retire`].
     pub old_journals: OldJournals,
     /// See [`crate::store::Dir::one_flush_covers`].
@@ -141,6 +144,12 @@ pub fn open(
         read.folders.iter().for_each(|(key, topic)| names.learn(key.topic, topic));
         contents.push(read);
     }
+    let half = config.journal_bytes / 2;
+    let rooms = held.iter().zip(&contents).map(|(held, contents)| {
+        // Before anything is written: what the old journals hold goes into segments first.
+        Room::make(disk, &held.path, (cores, half), &contents.found)
+    });
+    let rooms = rooms.collect::<Result<Vec<_>, _>>()?;
     let metadata_at = held.iter().position(|a| a.path == metadata).expect("it is among the directories");
     names.learn(TopicId::METADATA, METADATA_TOPIC);
     // The metadata log first: it knows the names of topics that have no folder yet.
@@ -152,11 +161,10 @@ pub fn open(
         recovered.insert(at, dir.recover(&mut contents[at], &mut names, &mut notices)?);
     }
     let mut dirs = Vec::new();
-    for ((held, mut contents), (_, partitions)) in held.into_iter().zip(contents).zip(recovered) {
+    for (((held, mut contents), (_, partitions)), room) in held.into_iter().zip(contents).zip(recovered).zip(rooms) {
         let Agreed { path, lock, id, one_flush_covers } = held;
         let last = contents.found.iter().map(|j| j.incarnation).max();
         let incarnation = next_incarnation(last, random());
-        let half = config.journal_bytes / 2;
         let made = journals::make(disk, &path, (incarnation, cores), half, &mut contents.recycled)?;
         if made.file_bytes < half {
             let bytes = made.file_bytes * 2;
@@ -171,6 +179,7 @@ pub fn open(
             journal_file_bytes: made.file_bytes,
             partitions,
             recycled: contents.recycled,
+            room,
             one_flush_covers,
             doubtful: !contents.damaged.is_empty(),
             old_journals: OldJournals {

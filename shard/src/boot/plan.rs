@@ -122,8 +122,9 @@ pub(super) fn plan<'a>(
         index: Some(SegmentIndex::default()),
     };
     laid.segments.push_back(fresh);
-    let producers = producers(recovered, now, producers_limit)
-        .ok_or_else(|| format!("{key}: its producers cannot be read; a newer release may have written them"))?;
+    let producers = producers(recovered, now, producers_limit).ok_or_else(|| {
+        format!("{key}: its producers have a format this release cannot read: start the newer release that wrote them")
+    })?;
     laid.tell_of_missing_frames(recovered);
     let damaged_from = laid.damaged_from.min(recovered.state.damaged_from);
     let start = recovered.state.log_start.min(log_start);

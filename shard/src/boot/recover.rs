@@ -161,8 +161,14 @@ fn damaged(what: &str) -> String {
     format!("its journal is damaged: {what}. Nothing was changed. Restore the files, or see `ringlog repair`")
 }
 
+/// What a release is told that finds what a newer one wrote.
+pub(super) fn newer_state(key: PartitionKey, version: u16) -> String {
+    format!("the state of partition {key} in its journal has format {version}: start the newer release that wrote it")
+}
+
 fn told(core: u16, unreadable: Unreadable) -> String {
     damaged(&match unreadable {
+        Unreadable::Newer { key, version } => return newer_state(key, version),
         Unreadable::BadRecord { core, sequence } => {
             format!("frame {sequence} of core {core} says what this release cannot read")
         }

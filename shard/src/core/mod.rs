@@ -306,6 +306,8 @@ impl<I: Io> Shard<I> {
             && self.store.is_settled_in()
             && let Some(ready) = self.setup.ready.take()
         {
+            // Where one failed before that is told first.
+            self.look_at_disks();
             ready();
         }
         if self.store.all_latched() {

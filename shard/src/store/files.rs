@@ -3,6 +3,7 @@
 //! ```text
 //! <log dir>/ringlog.meta                                   format version, cluster and node id
 //! <log dir>/ringlog.lock                                   held while a broker runs
+//! <log dir>/ringlog.room                                   holds room for the next start; nothing is in it
 //! <log dir>/journal-<incarnation>-<core>-<0|1>.rlj         journals
 //! <log dir>/recycled-<core>-<number>.seg                   blocks to be used again
 //! <log dir>/<topic>/<partition>.<topic id>/<base offset>.log     segments: Kafka batches and nothing else
@@ -17,8 +18,13 @@ use std::path::{Path, PathBuf};
 
 pub const META: &str = "ringlog.meta";
 pub const LOCK: &str = "ringlog.lock";
+pub const ROOM: &str = "ringlog.room";
 /// Folder of everything that repairs dropped, and of journals that were found damaged.
 pub const SET_ASIDE: &str = "set-aside";
+
+pub fn room(dir: &Path) -> PathBuf {
+    dir.join(ROOM)
+}
 
 pub fn topic_dir(dir: &Path, topic: &str) -> PathBuf {
     dir.join(topic)

@@ -657,7 +657,7 @@ impl Store {
         self.waiting.iter().map(|(_, at)| *at).min()
     }
 
-    /// Every directory's first commit, which holds the state of all partitions, is durable.
+    /// Every directory's first commit, which holds the state of all partitions, is durable, or the directory failed.
     pub fn is_settled_in(&self) -> bool {
         self.dirs.iter().all(|d| d.latched.is_some() || d.committer.has_committed())
     }

@@ -10,7 +10,7 @@ use ringlog_engine::batch::{BatchHeader, HEADER_LEN};
 use ringlog_engine::group::{Key, decode_group, decode_key, decode_offset};
 use ringlog_engine::log::index::BadIndex;
 use ringlog_engine::log::journal::{BLOCK, Frame, NoFrame, Record};
-use ringlog_engine::log::recover::PartitionState;
+use ringlog_engine::log::recover::{BadState, PartitionState};
 use ringlog_engine::metadata::Entry;
 use ringlog_engine::producer::ProducerStates;
 use serde_json::{Value, json};
@@ -143,10 +143,9 @@ fn told(path: &Path, record: &records::Record, decode: bool) -> Value {
 
 fn group_record(key: &[u8], value: Option<&[u8]>) -> String {
     match (decode_key(key), value) {
-        (Ok(Some(key)), None) => format!("{key:?}: deleted"),
-        (Ok(Some(key @ Key::Offset { .. })), Some(value)) => format!("{key:?}: {:?}", decode_offset(value)),
-        (Ok(Some(key @ Key::Group { .. })), Some(value)) => format!("{key:?}: {:?}", decode_group(value)),
-        (Ok(None), _) => "a kind of record that is skipped".into(),
+        (Ok(key), None) => format!("{key:?}: deleted"),
+        (Ok(key @ Key::Offset { .. }), Some(value)) => format!("{key:?}: {:?}", decode_offset(value)),
+        (Ok(key @ Key::Group { .. }), Some(value)) => format!("{key:?}: {:?}", decode_group(value)),
         (Err(error), _) => format!("{error:?}"),
     }
 }
@@ -256,8 +255,9 @@ fn words(record: &Record<'_>) -> String {
         }
         Record::Trim { key, log_start_offset } => format!("trim {key} log start {log_start_offset}"),
         Record::State { key, segment, position, state } => match PartitionState::decode(state) {
-            None => format!("state {key}: unreadable"),
-            Some(state) => {
+            Err(BadState::Invalid) => format!("state {key}: unreadable"),
+            Err(BadState::Newer(version)) => format!("state {key}: format {version}: a newer release wrote it"),
+            Ok(state) => {
                 let producers = ProducerStates::decode(&state.producers, u32::MAX).map_or(0, |p| p.len());
                 format!(
                     "state {key} segment {segment} byte {position}: offsets {} to {}, {} epochs, {producers} producers",
