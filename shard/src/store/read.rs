@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 /// Bytes read ahead of a reader that comes from the disk.
 const READ_AHEAD: usize = 1 << 20;
 /// While others write to the directory it is read in pieces of so many bytes: what they write waits for one at most.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 128 << 10;
 /// So many reads of a partition without a commit of its directory, and its next are whole.
 const QUIET_READS: u32 = 8;
 /// Blocks of cold data kept per partition, and files of sealed segments kept open.
