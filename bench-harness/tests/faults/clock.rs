@@ -1,9 +1,10 @@
 //! A wall clock that is set back by two hours under a running broker, and then ahead: what is to happen after a while still does, and
 //! nothing happens before its time.
 
-use crate::load::{TOPIC, Writer, connect, until};
+use crate::load::{TOPIC, Writer, connect};
 use ringlog_bench_harness::broker::{Broker, Options};
 use ringlog_bench_harness::peer::{Answer, Body, Peer, Producer, batch, batch_at, now_ms};
+use ringlog_bench_harness::wait::until;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::Command;

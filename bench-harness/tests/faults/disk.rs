@@ -4,6 +4,7 @@
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use ringlog_bench_harness::broker::target_dir;
+use ringlog_bench_harness::wait::PATIENCE;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -31,8 +32,6 @@ const MOUNTED: &str = "mounted";
 const NAME: &[u8] = b"disk\0";
 /// How long the kernel may believe a name and attributes.
 const VALID_SECONDS: u64 = 3600;
-/// How long something that must arrive here may take before it counts as not arriving.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What to do with what is asked, and what was asked so far.
 #[derive(Default)]

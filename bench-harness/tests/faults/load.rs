@@ -2,29 +2,18 @@
 //! judged by it. Every value is written once, and values of a partition count up, so that a loss and a double are seen.
 
 use ringlog_bench_harness::peer::{Answer, Body, Peer, Producer, Stored, batch, batch_at, now_ms};
+use ringlog_bench_harness::wait::{PATIENCE, until};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 /// KAFKA_STORAGE_ERROR.
 pub(crate) const STORAGE_ERROR: i16 = 56;
 /// No answer came, and none will.
 const GONE: i16 = -1;
 pub(crate) const TOPIC: &str = "t";
-/// How long a thing that must happen may take before it counts as not happening.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Looks until it is so.
-pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !so() {
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// A connection that has `PATIENCE`.
 pub(crate) fn connect(addr: SocketAddr) -> Peer {

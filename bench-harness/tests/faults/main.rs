@@ -6,11 +6,12 @@ mod disk;
 mod load;
 
 use disk::Disk;
-use load::{STORAGE_ERROR, TOPIC, Writer, connect, placed, places, read, read_all, until};
+use load::{STORAGE_ERROR, TOPIC, Writer, connect, placed, places, read, read_all};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use ringlog_bench_harness::broker::{Broker, Options};
 use ringlog_bench_harness::peer::{Peer, Producer, batch};
+use ringlog_bench_harness::wait::until;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -3,13 +3,11 @@
 
 use ringlog_bench_harness::broker::{Broker, Options};
 use ringlog_bench_harness::peer::{Answer, Body, Peer, Producer, batch};
+use ringlog_bench_harness::wait::{PATIENCE, until};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-/// How long a thing that must happen may take before it counts as not happening.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// No idempotent producer.
 pub(crate) const NOBODY: Producer = Producer { id: -1, epoch: -1 };
 /// Kinds of resources.
@@ -26,15 +24,6 @@ pub(crate) fn options(overrides: &[&str]) -> Options {
     let given = |name: &str| overrides.iter().any(|o| o.split('=').next() == name.split('=').next());
     let all = small.iter().filter(|o| !given(o)).chain(overrides);
     Options { overrides: all.map(|o| (*o).to_string()).collect(), ..Options::default() }
-}
-
-/// Looks until it is so.
-pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !so() {
-        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Records of these values, as many as told, each of so many bytes.

@@ -1,8 +1,9 @@
 //! Settings of groups and of their offsets.
 
-use super::client::{Client, TOPIC, broker, disk, files, until};
+use super::client::{Client, TOPIC, broker, disk, files};
 use ringlog_bench_harness::broker::{Broker, target_dir};
 use ringlog_bench_harness::peer::{Body, Peer};
+use ringlog_bench_harness::wait::until;
 use std::process::Command;
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,10 @@
 //! Settings of topics and logs, each set where a topic can get it from: at the topic, or as the default of all, at the start or
 //! while running.
 
-use super::client::{BROKER, Client, NOBODY, TOPIC, broker, files, until, values};
+use super::client::{BROKER, Client, NOBODY, TOPIC, broker, files, values};
 use ringlog_bench_harness::broker::Broker;
 use ringlog_bench_harness::peer::{Producer, batch, batch_at, frame_batch, now_ms, records};
+use ringlog_bench_harness::wait::until;
 use ringlog_engine::codec::{Codec, Encoder};
 
 const MIB: usize = 1 << 20;

@@ -1,9 +1,10 @@
 //! Settings of connections, listeners and requests, and the bounds on what is held for them.
 
-use super::client::{BROKER, Client, NOBODY, broker, options, until, values};
+use super::client::{BROKER, Client, NOBODY, broker, options, values};
 use nix::sys::signal::Signal;
 use ringlog_bench_harness::broker::{Broker, free_port};
 use ringlog_bench_harness::peer::{Body, Peer, batch};
+use ringlog_bench_harness::wait::until;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};

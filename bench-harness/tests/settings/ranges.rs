@@ -1,9 +1,10 @@
 //! Consumers behind memory: the first to read a segment has it checked, those after it are sent ranges of its file. Whatever the
 //! way, the bytes are the same; and a reader that stops holds nothing that others need.
 
-use super::client::{Client, NOBODY, TOPIC, broker, files, until};
+use super::client::{Client, NOBODY, TOPIC, broker, files};
 use ringlog_bench_harness::broker::Broker;
 use ringlog_bench_harness::peer::{Answer, Body, batch};
+use ringlog_bench_harness::wait::until;
 use std::path::PathBuf;
 
 const MIB: i32 = 1 << 20;

@@ -1,8 +1,9 @@
 //! Starts: what is accepted unchanged, what is told, and what stops the start with its reason.
 
-use super::client::{Client, until};
+use super::client::Client;
 use nix::sys::signal::Signal;
 use ringlog_bench_harness::broker::{Broker, Options, free_port, ringlog_binary, target_dir};
+use ringlog_bench_harness::wait::until;
 use std::fs;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};

@@ -1,9 +1,10 @@
 //! Settings of directories, journals, memory and cores, and the node's own limits.
 
-use super::client::{BROKER, Client, NOBODY, TOPIC, broker, disk, files, options, until, values};
+use super::client::{BROKER, Client, NOBODY, TOPIC, broker, disk, files, options, values};
 use super::start::refused_by;
 use ringlog_bench_harness::broker::{Broker, target_dir};
 use ringlog_bench_harness::peer::batch;
+use ringlog_bench_harness::wait::until;
 use std::path::PathBuf;
 use std::process::Command;
 
