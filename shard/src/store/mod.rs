@@ -278,7 +278,7 @@ impl Store {
             writers: VecDeque::new(),
             settled: Vec::with_capacity(SETTLED_ROOM),
             rung: Vec::with_capacity(SETTLED_ROOM),
-            spare_spans: Vec::new(),
+            spare_spans: spare_spans(),
             clock: 0,
             plan: Vec::new(),
             closing: Vec::new(),
@@ -679,6 +679,12 @@ impl Store {
     }
 }
 
+fn spare_spans() -> Vec<Vec<Span>> {
+    let mut lists = Vec::with_capacity(SPARE_SPANS_MAX);
+    lists.resize_with(SPARE_SPANS, || Vec::with_capacity(SPANS_ROOM));
+    lists
+}
+
 /// Everything of a partition on disk, in the order it can be removed: its files, its folder, its topic's folder if empty.
 fn erase_list(dir: &std::path::Path, p: &Partition) -> Vec<CString> {
     let mut list = vec![
@@ -697,6 +703,8 @@ pub const SETTLED_ROOM: usize = 1024;
 /// Lists of spans kept to be used again, and the room of a new one: most never need more.
 const SPARE_SPANS_MAX: usize = 4096;
 const SPANS_ROOM: usize = 32;
+/// Lists there are from the start: one that is first wanted late would be an allocation on the path.
+const SPARE_SPANS: usize = 1024;
 
 /// Memory made free for a cold read that found none.
 const COLD_READ_BYTES: usize = 4 << 20;
