@@ -1,5 +1,6 @@
 //! Stock clients, fuzzers, crash runs and load against the real broker.
 
+pub mod bench;
 pub mod broker;
 pub mod clients;
 pub mod crash;

@@ -1,0 +1,29 @@
+//! The command line of `ringlog-bench`. Each command's arguments and work are in its own module.
+
+use super::{Failure, report};
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Measures brokers that speak Kafka's protocol.
+#[derive(Parser, Debug)]
+#[command(name = "ringlog bench", bin_name = "ringlog bench", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Report(report::Args),
+}
+
+/// Runs the command that the process was given. Exit codes: 0 done, 1 failed (a void run, a missed gate), 2 wrong usage.
+pub fn run() -> ExitCode {
+    let done: Result<ExitCode, Failure> = match Cli::parse().command {
+        Command::Report(args) => report::command(&args),
+    };
+    done.unwrap_or_else(|failure| {
+        eprintln!("ringlog bench: {failure}");
+        ExitCode::FAILURE
+    })
+}
