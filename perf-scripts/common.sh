@@ -99,6 +99,20 @@ choose_target() {
   fi
 }
 
+# Sets `cpus` to perf's options for sampling the CPUs that the broker may run on, and `picked` to those that pick its samples out afterwards:
+# a clock that follows a thread is started and stopped at every switch, which costs a broker that switches often much more than the samples.
+# Without the right to watch whole CPUs: the threads, as `choose_target` has it.
+choose_cpus() {
+  choose_target
+  cpus=("${target[@]}")
+  picked=()
+  if ((EUID == 0 || $(cat /proc/sys/kernel/perf_event_paranoid) <= 0)); then
+    cpus=(-C "$(for tid in $(shards | cut -d' ' -f1); do awk '/^Cpus_allowed_list/ {print $2}' "/proc/$pid/task/$tid/status"; done | sort -u | paste -sd,)")
+    picked=(--pid "$pid")
+    [[ ${target[0]} == -p ]] || picked=(--tid "${target[1]}")
+  fi
+}
+
 # Sets `out`: --out, or the folder of a bench report, or perf-results/DATE-NAME in the current folder.
 open_out() {
   if [[ -n $report ]]; then
@@ -141,14 +155,21 @@ cpu_event() {
   if perf stat -x, -e cycles true 2>&1 | grep -q '^[0-9]'; then echo cycles; else echo cpu-clock; fi
 }
 
-# record DATA ARGUMENTS...: perf record, for --seconds.
+# record DATA ARGUMENTS...: perf record, for --seconds. Tried again if it fails: a thread may end (the rings' kernel workers come and go)
+# just when perf wants to follow it.
 record() {
-  local data=$1
+  local data=$1 tries=0
   shift
   # Room for bursts of stacks, as far as this user may lock memory.
   ((EUID != 0)) || set -- -m 16M "$@"
-  perf record -q -o "$data" "$@" -- sleep "${seconds:?}" 2> "$data.log" \
-    || fail "perf record: $(tail -3 "$data.log") (perf_event_paranoid is $(cat /proc/sys/kernel/perf_event_paranoid); root may always)"
+  until perf record -q -o "$data" "$@" -- sleep "${seconds:?}" 2> "$data.log"; do
+    tries=$((tries + 1))
+    if ((tries == 3)); then
+      tail -3 "$data.log" >&2
+      rm -f "$data" "$data.log"
+      fail "perf record did not work (kernel.perf_event_paranoid is $(cat /proc/sys/kernel/perf_event_paranoid); root may always)"
+    fi
+  done
   if grep -qi lost "$data.log"; then echo "events were lost: ask for fewer --seconds, or one --core" >&2; fi
   rm "$data.log"
 }
