@@ -38,8 +38,8 @@ fn run(runtime: Runtime, shape: Shape, rate: Option<f64>) -> (Vec<u64>, Vec<u8>)
     let setup = setup();
     let file = LogFile::make(&setup).expect("a file");
     let done = measure::once(&setup, &file, Want { runtime, shape, rate }, 10_000).expect("a run");
-    assert!(done.run.ops_per_s > 0.0 && done.latency.0.len() > 0, "{shape} on {runtime}");
-    assert!(rate.is_none() || done.lag.0.len() > 0, "{shape} on {runtime}");
+    assert!(done.run.ops_per_s > 0.0 && !done.latency.0.is_empty(), "{shape} on {runtime}");
+    assert!(rate.is_none() || !done.lag.0.is_empty(), "{shape} on {runtime}");
     (done.frames, stage::read_back(file.path()).expect("what was written"))
 }
 
