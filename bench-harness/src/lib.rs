@@ -5,5 +5,6 @@ pub mod broker;
 pub mod clients;
 pub mod crash;
 pub mod instructions;
+pub mod day;
 pub mod peer;
 pub mod wait;

@@ -1,6 +1,6 @@
 //! The command line of `ringlog-bench`. Each command's arguments and work are in its own module.
 
-use super::{Failure, report};
+use super::{Failure, report, roofline};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -15,12 +15,19 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Report(report::Args),
+    Roofline(roofline::RooflineArgs),
+    Runtimes(roofline::RuntimesArgs),
+    #[command(hide = true)]
+    ServeFrames(roofline::server::Args),
 }
 
 /// Runs the command that the process was given. Exit codes: 0 done, 1 failed (a void run, a missed gate), 2 wrong usage.
 pub fn run() -> ExitCode {
     let done: Result<ExitCode, Failure> = match Cli::parse().command {
         Command::Report(args) => report::command(&args),
+        Command::Roofline(args) => roofline::roofline(&args),
+        Command::Runtimes(args) => roofline::runtimes(&args),
+        Command::ServeFrames(args) => roofline::server::command(&args),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("ringlog bench: {failure}");

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod load;
 pub mod report;
 pub mod result;
+pub mod roofline;
 pub mod workload;
 
 use std::fmt;
