@@ -5,6 +5,8 @@
 //! wire, its `/proc`, and its metrics endpoint.
 
 pub mod cli;
+pub mod compare;
+pub mod figures;
 pub mod load;
 pub mod report;
 pub mod result;
