@@ -4,5 +4,6 @@ pub mod bench;
 pub mod broker;
 pub mod clients;
 pub mod crash;
+pub mod date;
 pub mod peer;
 pub mod wait;

@@ -1,5 +1,6 @@
 //! The command line of `ringlog-bench`. Each command's arguments and work are in its own module.
 
+use super::commands::{compare, peer, run, versus, workloads};
 use super::{Failure, report};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -14,12 +15,22 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Run(run::Args),
+    Compare(compare::Args),
+    VersusKafka(versus::Args),
+    Peer(peer::Args),
+    Workloads(workloads::Args),
     Report(report::Args),
 }
 
 /// Runs the command that the process was given. Exit codes: 0 done, 1 failed (a void run, a missed gate), 2 wrong usage.
 pub fn run() -> ExitCode {
     let done: Result<ExitCode, Failure> = match Cli::parse().command {
+        Command::Run(args) => run::command(&args),
+        Command::Compare(args) => compare::command(&args),
+        Command::VersusKafka(args) => versus::command(&args),
+        Command::Peer(args) => peer::command(&args),
+        Command::Workloads(args) => workloads::command(&args),
         Command::Report(args) => report::command(&args),
     };
     done.unwrap_or_else(|failure| {

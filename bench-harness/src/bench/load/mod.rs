@@ -56,3 +56,13 @@ pub struct Outcome {
     pub checks: Vec<Check>,
     pub caveats: Vec<String>,
 }
+
+/// Runs a workload.
+pub fn run(
+    _: &super::workload::Workload,
+    _: &Target,
+    _: &Options,
+    _: &mut dyn FnMut(Event),
+) -> Result<Outcome, super::Failure> {
+    Err(super::Failure("no load yet".to_string()))
+}
