@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// Where a Ringlog tells its metrics unless told otherwise.
-const METRICS_PORT: u16 = 9099;
+const ADMIN: &str = "127.0.0.1:9099";
 
 /// Whether an address is one of this machine's: only then a socket can be bound to it.
 pub fn is_local(addr: SocketAddr) -> bool {
@@ -78,11 +78,10 @@ pub fn log_dir(pid: u32, dirs: &[String]) -> Option<PathBuf> {
     dirs.iter().map(|dir| cwd.join(Path::new(dir))).find(|dir| dir.is_dir())
 }
 
-/// The process's metrics where Ringlog tells them by default, if it is the one that listens there.
-pub fn metrics(pid: u32) -> Option<Endpoint> {
-    let addr = SocketAddr::from(([127, 0, 0, 1], METRICS_PORT));
-    let endpoint = Endpoint::parse(&format!("http://{addr}/metrics")).ok()?;
-    (listener(addr) == Some(pid) && endpoint.scrape().is_ok()).then_some(endpoint)
+/// A process's metrics, where it says that they are or where a Ringlog tells them by default, if it is the one that listens there.
+pub fn metrics(pid: u32, said: Option<&String>) -> Option<Endpoint> {
+    let endpoint = Endpoint::parse(&format!("http://{}/metrics", said.map_or(ADMIN, String::as_str))).ok()?;
+    (listener(endpoint.addr) == Some(pid) && endpoint.scrape().is_ok()).then_some(endpoint)
 }
 
 /// A process's command line, without paths.

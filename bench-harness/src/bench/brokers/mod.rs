@@ -163,7 +163,7 @@ impl Broker {
         let log_dir = pid.and_then(|pid| find::log_dir(pid, &identity.log_dirs));
         let metrics = match &wish.metrics {
             Some(url) => endpoint(url, &mut caveats),
-            None => pid.and_then(find::metrics),
+            None => pid.and_then(|pid| find::metrics(pid, identity.all.get("ringlog.admin.address"))),
         };
         let mut identity = identity;
         if let Some(version) = pid.and_then(find::kafka_version).filter(|_| identity.is_kafka()) {

@@ -91,7 +91,9 @@ pub fn start(program: &Path, wish: &Wish) -> Result<Started, Failure> {
         format!("log.dirs={}", data.display()),
         format!("ringlog.cores={}", cores.join(",")),
     ];
-    for pair in own.iter().chain(&wish.overrides) {
+    // Two at once cannot have one address for their metrics. An older program does not know the setting, and would not start with it.
+    let admin = knows(program, "ringlog.admin.address").then(|| "ringlog.admin.address=127.0.0.1:0".to_string());
+    for pair in own.iter().chain(&admin).chain(&wish.overrides) {
         command.args(["--override", pair]);
     }
     let mut process = Process::start(&wish.label, &mut command, &dir, &wish.cpus)?;
@@ -103,6 +105,12 @@ pub fn start(program: &Path, wish: &Wish) -> Result<Started, Failure> {
     let software =
         output.lines().find_map(|l| l.split_once(" is ready")).map_or("Ringlog", |(name, _)| name).to_string();
     Ok(Started { addr, software, data, metrics: metrics_of(&output), process })
+}
+
+/// Whether a program knows a setting.
+fn knows(program: &Path, setting: &str) -> bool {
+    let listed = Command::new(program).args(["config", setting]).output();
+    listed.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).contains(&format!("{setting} = ")))
 }
 
 /// Where a greeting says that metrics are.
