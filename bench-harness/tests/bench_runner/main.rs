@@ -3,6 +3,7 @@
 
 mod environment;
 mod files;
+mod kafka;
 mod measure;
 mod omb;
 mod program;

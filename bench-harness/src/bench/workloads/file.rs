@@ -11,7 +11,7 @@ pub fn parse(name: &str, text: &str) -> Result<Workload, Failure> {
     let tree =
         DeTable::parse(text).map_err(|e| Failure(format!("{name}:{}: {}", line(text, e.span()), one(e.message()))))?;
     let workload: Workload = toml::from_str(text).map_err(|e| {
-        let field = e.span().and_then(|span| field_at(tree.get_ref(), &span));
+        let field = e.span().filter(|span| !span.is_empty()).and_then(|span| field_at(tree.get_ref(), &span));
         Failure(format!("{name}:{}: {}", line(text, e.span()), explained(field.as_deref(), e.message())))
     })?;
     let place = |path: &str| {
