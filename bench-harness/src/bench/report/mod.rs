@@ -1,5 +1,15 @@
 //! `ringlog bench report`: what runs found, for people to look at, and for other programs to read.
 
+pub mod charts;
+pub mod csv;
+pub mod format;
+pub mod group;
+pub mod hgrm;
+pub mod html;
+pub mod metrics;
+pub mod svg;
+pub mod tables;
+
 use super::Failure;
 use super::compare::Comparison;
 use super::result::{FORMAT, RunResult};
@@ -44,10 +54,33 @@ pub struct Roof {
 /// made. Returns what was written, the page first.
 pub fn write(dir: &Path, report: &Report) -> Result<Vec<PathBuf>, Failure> {
     std::fs::create_dir_all(dir).map_err(|e| Failure::because(dir.display(), e))?;
-    let path = dir.join("report.json");
-    let text = serde_json::to_string(report).map_err(|e| Failure::because(path.display(), e))?;
-    std::fs::write(&path, text).map_err(|e| Failure::because(path.display(), e))?;
-    Ok(vec![path])
+    let mut written = Vec::new();
+    let mut put = |name: &str, text: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).map_err(|e| Failure::because(path.display(), e))?;
+        written.push(path);
+        Ok::<(), Failure>(())
+    };
+    put("report.html", &html::page(report))?;
+    put("report.json", &serde_json::to_string(report).map_err(|e| Failure::because("report.json", e))?)?;
+    put("report.csv", &csv::write(report))?;
+    let sections = group::sections(report);
+    for section in &sections {
+        for group in &section.groups {
+            for kind in group::Kind::ALL.into_iter().filter(|kind| kind.of(group).max().is_some()) {
+                let workload =
+                    if sections.len() > 1 { format!("{}-", plain(&section.workload.name)) } else { String::new() };
+                put(&format!("{workload}{}-{}.hgrm", kind.name(), plain(group.label)), &hgrm::write(kind.of(group)))?;
+            }
+        }
+    }
+    Ok(written)
+}
+
+/// A name as part of a file's name.
+fn plain(name: &str) -> String {
+    let kept: String = name.chars().map(|c| if c.is_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    kept.trim_matches(['-', '.']).to_string()
 }
 
 /// Reads a run's result; one of a newer form is refused.
