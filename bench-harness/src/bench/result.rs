@@ -199,8 +199,15 @@ impl Usage {
 }
 
 /// Latencies in nanoseconds, 1 us to 1 hour, three digits.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Latency(pub Histogram<u64>);
+
+impl std::fmt::Debug for Latency {
+    /// Not the thousands of buckets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} samples up to {} ns", self.0.len(), self.0.max())
+    }
+}
 
 impl Default for Latency {
     fn default() -> Latency {

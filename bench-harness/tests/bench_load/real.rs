@@ -87,10 +87,118 @@ fn a_backlog_is_written_and_drained_or_read_again_and_again() {
         workload.consumers.groups = 1;
         workload.consumers.from = from;
         workload.consumers.max_bytes = 1 << 20;
-        let outcome = load(&workload, broker.addr(), driver);
-        let _ = outcome.map(|outcome| {
-            sound(&outcome);
-            assert!(outcome.load.fetch.bytes > 20_000_000, "{:?}", outcome.load.fetch);
-        });
+        let outcome = ran(&broker, &workload, driver);
+        assert!(outcome.load.fetch.bytes > 20_000_000, "{:?}", outcome.load.fetch);
+        assert_eq!(outcome.load.drain.is_some(), from == From::Start);
+    }
+}
+
+#[test]
+fn coordinated_groups_lose_nothing_while_members_come_and_go() {
+    let broker = broker("bench-load-groups");
+    for driver in DRIVERS {
+        let mut workload = tiny("groups");
+        workload.topics.count = 2;
+        workload.producers.rate = Some(1000.0);
+        workload.consumers.groups = 2;
+        workload.consumers.count = 3;
+        workload.consumers.coordinated = true;
+        workload.consumers.commit_ms = 200;
+        let outcome = ran(&broker, &workload, driver);
+        assert!(outcome.load.rebalances.0.len() >= 6, "{:?}", outcome.load.rebalances);
+        workload.consumers.churn_ms = Some(300);
+        let joined = ran(&broker, &workload, driver).load.rebalances.0.len();
+        assert!(joined > outcome.load.rebalances.0.len() + 4, "members that came and went: {joined} joins");
+    }
+}
+
+#[test]
+fn a_ramp_finds_a_rate_that_keeps_its_goal() {
+    let broker = broker("bench-load-ramp");
+    let mut workload = tiny("ramp");
+    // A goal of a minute is kept at every rate; one of nothing at none.
+    for (latency_ms, steps, kept) in [(60_000.0, 3, true), (0.0, 1, false)] {
+        workload.ramp = Some(
+            serde_json::from_str(&format!(
+                r#"{{"from": 500, "to": 2000, "factor": 2, "halvings": 2, "step_seconds": 0.5, "percentile": 90, "latency_ms": {latency_ms}}}"#
+            ))
+            .expect("a ramp"),
+        );
+        let outcome = ran(&broker, &workload, Driver::Ring);
+        let found: Vec<(f64, bool)> = outcome.load.ramp.iter().map(|step| (step.planned, step.kept)).collect();
+        let wanted: Vec<(f64, bool)> =
+            [500.0, 1000.0, 2000.0].into_iter().map(|rate| (rate, kept)).take(steps).collect();
+        assert_eq!(found, wanted);
+        let planned = if kept { 2000 } else { 500 };
+        assert_eq!(outcome.load.publish.latency.0.len(), planned, "the measured part has the rate that was found");
+        assert_eq!(outcome.caveats.iter().any(|c| c.contains("not even the first step")), !kept);
+    }
+}
+
+#[test]
+fn connections_are_idle_or_come_and_go() {
+    let broker = broker("bench-load-connections");
+    for driver in DRIVERS {
+        let mut workload = tiny("connections");
+        workload.producers.rate = Some(100.0);
+        workload.connections.idle = 50;
+        workload.connections.churn_rate = 100.0;
+        let outcome = ran(&broker, &workload, driver);
+        assert_eq!(outcome.load.clients[0].connections, 2 + 50);
+        assert!(outcome.load.churned_connections >= 100, "{}", outcome.load.churned_connections);
+    }
+}
+
+#[test]
+fn a_slow_consumer_lags_and_the_run_says_so() {
+    let broker = broker("bench-load-slow");
+    let mut workload = tiny("slow");
+    workload.producers.rate = Some(5000.0);
+    workload.consumers.groups = 1;
+    workload.consumers.rate = Some(500.0);
+    workload.consumers.partition_bytes = 4096;
+    let outcome = ran(&broker, &workload, Driver::Ring);
+    assert!(outcome.load.fetch.records < outcome.load.publish.records / 2, "{:?}", outcome.load.fetch);
+    assert!(outcome.caveats.iter().any(|c| c.contains("had not read everything")), "{:?}", outcome.caveats);
+}
+
+#[test]
+fn producers_that_want_no_answer_are_counted_when_they_are_handed_over() {
+    let broker = broker("bench-load-silent");
+    for (rate, driver) in [(Some(1000.0), Driver::Ring), (None, Driver::Ring), (Some(1000.0), Driver::Glommio)] {
+        let mut workload = tiny("silent");
+        workload.producers.acks = Acks::None;
+        workload.producers.rate = rate;
+        workload.consumers.groups = 1;
+        let outcome = ran(&broker, &workload, driver);
+        assert!(outcome.load.publish.records >= 900 && outcome.load.fetch.records >= 900, "{:?}", outcome.load.publish);
+    }
+}
+
+#[test]
+fn settings_that_the_broker_refuses_are_left_out_and_told() {
+    let broker = broker("bench-load-settings");
+    let mut workload = tiny("settings");
+    workload.topics.config.insert("retention.ms".to_string(), "3600000".to_string());
+    workload.topics.config.insert("no.such.setting".to_string(), "1".to_string());
+    let outcome = ran(&broker, &workload, Driver::Ring);
+    let told: Vec<&String> = outcome.caveats.iter().filter(|c| c.contains("refused")).collect();
+    assert!(told.len() == 1 && told[0].contains("no.such.setting"), "{:?}", outcome.caveats);
+}
+
+#[test]
+fn the_load_is_spread_over_client_cores() {
+    let broker = broker("bench-load-cores");
+    for driver in DRIVERS {
+        let mut workload = tiny("cores");
+        workload.producers.count = 5;
+        workload.producers.rate = Some(3000.0);
+        workload.consumers.groups = 1;
+        workload.consumers.count = 2;
+        let outcome = super::load_on(&workload, broker.addr(), driver, vec![0, 1, 1]).unwrap();
+        sound(&outcome);
+        assert_eq!(outcome.load.clients.len(), 3);
+        assert_eq!(outcome.load.clients.iter().map(|c| c.connections).sum::<u32>(), 5 + 2);
+        assert_eq!(outcome.load.publish.latency.0.len(), 3000);
     }
 }

@@ -279,7 +279,7 @@ impl<'a> Conductor<'a> {
     /// Readers read the backlog while writers go on: the measured part lasts until they have it.
     fn catch_up(&mut self) -> Result<(), Failure> {
         let ends: Vec<i64> = self.progress.acknowledged.iter().map(|end| end.load(Ordering::Relaxed)).collect();
-        let (pace, from) = (self.pace(), clock::now() + AHEAD);
+        let (pace, from) = (self.pace(), clock::now());
         self.phase(Phase::Measure, "draining the backlog");
         self.order(|o| (o.pace, o.read, o.churn, o.window) = (pace, true, true, (from, u64::MAX)));
         let most = nanos(self.workload().run.seconds).saturating_mul(DRAIN_TIMES).max(SECOND);

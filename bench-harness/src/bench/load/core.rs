@@ -204,6 +204,7 @@ pub(super) struct ClientCore {
     /// When the next connection is opened for its own sake, and how long until the one after.
     churn: Option<(u64, u64)>,
     usage: [Option<u64>; 2],
+    overflowed: bool,
     ended: bool,
 }
 
@@ -251,6 +252,7 @@ impl ClientCore {
             churning: false,
             churn: None,
             usage: [None; 2],
+            overflowed: false,
             ended: false,
         };
         let producers = own_of(&plan, number, plan.producers());
@@ -500,9 +502,6 @@ impl ClientCore {
 
     /// Does all that time asks for: orders, planned sends, timers, seconds.
     pub(super) fn turn(&mut self) {
-        if let Some(orders) = self.shared.progress.newer(&mut self.seen) {
-            self.obey(orders);
-        }
         while let Some(part) = self.shared.tally.ended_second(self.shared.now) {
             self.shared.wall = clock::wall_ms();
             let _ = self.reports.send(Report::Second(Box::new(part)));
@@ -513,6 +512,10 @@ impl ClientCore {
             self.push(self.writers[writer].conn);
         }
         self.touched = touched;
+        // New orders come after what was planned under the old ones, so that a late core leaves nothing out.
+        if let Some(orders) = self.shared.progress.newer(&mut self.seen) {
+            self.obey(orders);
+        }
         while let Some(Reverse((_, timer))) = self.shared.timers.peek().copied().filter(|t| t.0.0 <= self.shared.now) {
             self.shared.timers.pop();
             match timer {
@@ -531,14 +534,16 @@ impl ClientCore {
             self.ready = true;
             let _ = self.reports.send(Report::Ready);
         }
-        if self.shared.waiting > MOST_WAITING && !self.ended {
-            self.shared.waiting = 0;
+        if self.shared.waiting > MOST_WAITING && !self.overflowed {
+            self.overflowed = true;
             let _ = self.reports.send(Report::Overflow);
             self.schedule.set(&self.shared.plan, None);
         }
-        let transactions = self.writers.iter().filter_map(|writer| writer.transaction.as_ref());
-        let begun = transactions.filter(|transaction| !transaction.is_settled()).count() as u64;
-        let unanswered = self.shared.unanswered + begun;
+        let mut unanswered = self.shared.unanswered;
+        if self.shared.plan.workload.producers.transaction_records.is_some() {
+            let transactions = self.writers.iter().filter_map(|writer| writer.transaction.as_ref());
+            unanswered += transactions.filter(|transaction| !transaction.is_settled()).count() as u64;
+        }
         self.shared.progress.unanswered[self.shared.number].store(unanswered, Ordering::Relaxed);
     }
 
