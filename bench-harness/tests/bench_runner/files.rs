@@ -72,7 +72,8 @@ const WRONG: &[(&str, &str)] = &[
         "[ramp]\nfrom = 10\nto = 5\nfactor = 2\nhalvings = 1\nstep_seconds = 1\npercentile = 99\nlatency_ms = 5\n",
         "w.toml:5: ramp.to: 5 is not in 10 to",
     ),
-    ("[backlog]\nbytes = 1000\n", "w.toml:3: backlog: needs producers and consumers"),
+    ("[backlog]\nbytes = 1000\n", "w.toml:3: backlog: needs consumers"),
+    ("[consumers]\ngroups = 1\nfrom = 'tail'\n", "w.toml:5: consumers.from: to read the tail again and again"),
     ("[run]\nseconds = 0\n", "w.toml:4: run.seconds: 0 is not in 0.1 to"),
     ("[producer]\ncount = 1\n", "w.toml:3: producer: unknown field `producer`, expected one of"),
 ];

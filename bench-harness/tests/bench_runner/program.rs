@@ -102,7 +102,7 @@ fn a_run_from_its_command_line_to_its_report() {
     let (dir, names) = folder(&out, &output);
     let run = run_in(&dir, "run.json", &output);
     agree(&output, std::slice::from_ref(&run));
-    for name in ["report.html", "report.txt"] {
+    for name in ["report.html", "report.csv"] {
         assert!(names.iter().any(|n| n == name), "{names:?}");
     }
     assert!(dir.file_name().unwrap().to_str().unwrap().ends_with("-steady-ringlog"), "{dir:?}");

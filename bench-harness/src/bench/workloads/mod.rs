@@ -118,7 +118,8 @@ pub fn shape(w: &Workload) -> String {
         ));
     }
     if w.consumers.groups > 0 {
-        parts.push(format!("{} x {} consumers", w.consumers.groups, w.consumers.count));
+        let what = if w.consumers.coordinated { "members" } else { "consumers" };
+        parts.push(format!("{} x {} {what}", w.consumers.groups, w.consumers.count));
     }
     if w.connections.idle > 0 {
         parts.push(format!("{} idle connections", w.connections.idle));

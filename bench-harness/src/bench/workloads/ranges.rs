@@ -1,7 +1,7 @@
 //! What the numbers of a workload may be, and what does not go together. One table, so that files, `--set` and imports are held to
 //! the same.
 
-use crate::bench::workload::{Acks, Keys, Size, Workload};
+use crate::bench::workload::{Acks, From, Keys, Size, Workload};
 use std::fmt;
 
 /// Longest record value: what brokers take at most, if told so.
@@ -150,7 +150,8 @@ fn together(w: &Workload) -> Vec<Fault> {
     fault(p.count == 0 && c.groups == 0 && idle, "producers.count", "nobody writes, reads or connects");
     fault(w.ramp.is_some() && p.count == 0, "ramp", "needs producers");
     fault(w.ramp.is_some() && p.rate.is_some(), "producers.rate", "a ramp sets the rate");
-    let drained = p.count > 0 && c.groups > 0;
-    fault(w.backlog.is_some() && !drained, "backlog", "needs producers and consumers");
+    fault(w.backlog.is_some() && c.groups == 0, "backlog", "needs consumers");
+    let tail = c.groups > 0 && c.from == From::Tail;
+    fault(tail && w.backlog.is_none(), "consumers.from", "to read the tail again and again there has to be a backlog");
     found
 }
