@@ -1,5 +1,6 @@
 //! The command line of `ringlog-bench`. Each command's arguments and work are in its own module.
 
+use super::commands::{compare, peer, run, versus, workloads};
 use super::{Failure, report, roofline};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -14,6 +15,11 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Run(run::Args),
+    Compare(compare::Args),
+    VersusKafka(versus::Args),
+    Peer(peer::Args),
+    Workloads(workloads::Args),
     Report(report::Args),
     Roofline(roofline::RooflineArgs),
     Runtimes(roofline::RuntimesArgs),
@@ -24,6 +30,11 @@ enum Command {
 /// Runs the command that the process was given. Exit codes: 0 done, 1 failed (a void run, a missed gate), 2 wrong usage.
 pub fn run() -> ExitCode {
     let done: Result<ExitCode, Failure> = match Cli::parse().command {
+        Command::Run(args) => run::command(&args),
+        Command::Compare(args) => compare::command(&args),
+        Command::VersusKafka(args) => versus::command(&args),
+        Command::Peer(args) => peer::command(&args),
+        Command::Workloads(args) => workloads::command(&args),
         Command::Report(args) => report::command(&args),
         Command::Roofline(args) => roofline::roofline(&args),
         Command::Runtimes(args) => roofline::runtimes(&args),

@@ -4,12 +4,20 @@
 //! known of one run, and the only thing that reports and comparisons read. Nothing here knows a broker from the inside: only its
 //! wire, its `/proc`, and its metrics endpoint.
 
+pub mod brokers;
 pub mod cli;
+pub mod commands;
+pub mod compare;
+pub mod environment;
+pub mod figures;
 pub mod load;
+pub mod measure;
 pub mod report;
 pub mod result;
 pub mod roofline;
+pub mod sample;
 pub mod workload;
+pub mod workloads;
 
 use std::fmt;
 

@@ -95,9 +95,19 @@ pub struct LoadResult {
     pub ramp: Vec<RampStep>,
     /// Draining a backlog; None without one.
     pub drain: Option<Drain>,
+    /// From a group member's JoinGroup to the answer to its SyncGroup, the first joins included.
+    #[serde(default)]
+    pub rebalances: Latency,
+    /// Records that a group was served twice because partitions moved between its members: allowed, and counted.
+    #[serde(default)]
+    pub read_again: u64,
+    /// Connections opened, used once and closed.
+    #[serde(default)]
+    pub churned_connections: u64,
 }
 
-/// One kind of operation.
+/// One kind of operation. Counts are of what was answered within the measured part, whenever it was planned; latencies are of what
+/// was planned within it, whenever it was answered.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Operation {
     pub requests: u64,
@@ -189,8 +199,15 @@ impl Usage {
 }
 
 /// Latencies in nanoseconds, 1 us to 1 hour, three digits.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Latency(pub Histogram<u64>);
+
+impl std::fmt::Debug for Latency {
+    /// Not the thousands of buckets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} samples up to {} ns", self.0.len(), self.0.max())
+    }
+}
 
 impl Default for Latency {
     fn default() -> Latency {

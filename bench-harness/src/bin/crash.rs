@@ -2,7 +2,7 @@
 //! with the broker's data kept under `target/tmp`.
 
 use ringlog_bench_harness::crash::{Plan, run};
-use ringlog_bench_harness::day::today;
+use ringlog_bench_harness::date::today;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};

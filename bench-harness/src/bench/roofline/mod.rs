@@ -128,7 +128,7 @@ impl Common {
         let told = |done, of, want, measured: &_| eprintln!("{}", text::progress(done, of, want, measured));
         let rows = measure::series(&setup, wants, self.runs.into(), told)?;
         let command = std::env::args().skip(1).fold("ringlog bench".to_string(), |line, arg| line + " " + &arg);
-        let (date, environment) = (crate::day::today(), machine::environment(&self.dir));
+        let (date, environment) = (crate::date::today(), machine::environment(&self.dir));
         let series = Series { format: FORMAT, kind: kind.into(), command, date, environment, seconds: self.secs, rows };
         if let Some(path) = &self.json {
             let text = serde_json::to_string_pretty(&series).map_err(|e| Failure::because(path.display(), e))?;

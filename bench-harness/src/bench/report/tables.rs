@@ -1,0 +1,460 @@
+//! The tables of a report, and the sentences at its top; the page and the terminal show the same ones.
+
+use super::format;
+use super::group::{Group, Kind, PERCENTILES, Section};
+use super::metrics;
+use crate::bench::compare::{Comparison, Row, Spread, Verdict};
+use crate::bench::figures::{self, Unit};
+use crate::bench::result::{Latency, RunResult};
+
+/// One field of a table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cell {
+    pub main: String,
+    /// Said in smaller letters after it.
+    pub more: String,
+}
+
+impl From<String> for Cell {
+    fn from(main: String) -> Cell {
+        Cell { main, more: String::new() }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(main: &str) -> Cell {
+        Cell::from(main.to_string())
+    }
+}
+
+/// How a row is to be marked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mark {
+    #[default]
+    None,
+    Good,
+    Bad,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Table {
+    pub caption: String,
+    pub head: Vec<String>,
+    pub rows: Vec<(Mark, Vec<Cell>)>,
+}
+
+impl Table {
+    pub fn new<T: Into<String>>(caption: impl Into<String>, head: impl IntoIterator<Item = T>) -> Table {
+        Table { caption: caption.into(), head: head.into_iter().map(Into::into).collect(), rows: Vec::new() }
+    }
+
+    pub fn row<T: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.rows.push((Mark::None, cells.into_iter().map(Into::into).collect()));
+    }
+}
+
+const NOTHING: &str = "\u{2013}";
+
+fn told(unit: Unit, value: Option<f64>) -> String {
+    value.map_or_else(|| NOTHING.to_string(), |v| format::value(unit, v))
+}
+
+/// A figure of one side: merged over its runs where it can be, and what the runs reached.
+fn spread(unit: Unit, spread: &Option<Spread>) -> Cell {
+    let Some(spread) = spread else { return NOTHING.into() };
+    let main = format::value(unit, spread.merged.unwrap_or(spread.median));
+    let of = |v| format::value(unit, v);
+    let more = match spread.runs {
+        0 => "merged; each run has too few samples".to_string(),
+        1 => "1 run".to_string(),
+        n => format!("{} to {} in {n} runs", of(spread.least), of(spread.greatest)),
+    };
+    Cell { main, more }
+}
+
+/// Who is better by how much, in a sentence; ends without a full stop.
+fn sentence(comparison: &Comparison, row: &Row) -> String {
+    let of = |spread: &Option<Spread>| told(row.unit, spread.map(|s| s.merged.unwrap_or(s.median)));
+    let (a, b) = (&comparison.a.label, &comparison.b.label);
+    let values = format!("{}: {a} {}, {b} {}", row.name, of(&row.a), of(&row.b));
+    match (row.verdict, &row.interval) {
+        (Verdict::Better, Some(interval)) => format!("{values}; {} times, {a} is better", format::ratio(interval)),
+        (Verdict::Worse, Some(interval)) => format!("{values}; {} times, {a} is worse", format::ratio(interval)),
+        (verdict, Some(interval)) => format!("{values}; {} times: {verdict}", format::ratio(interval)),
+        (verdict, None) => format!("{values}: {verdict}"),
+    }
+}
+
+/// What a section found, in one sentence, and how it is to be marked.
+pub fn headline(section: &Section<'_>) -> (Mark, String) {
+    if section.groups.iter().all(|g| g.valid.is_empty()) {
+        return (Mark::Bad, "VOID: no run passed its own checks, so there are no figures.".to_string());
+    }
+    if let Some(comparison) = section.comparisons.first() {
+        let rows = comparison.key.iter().filter_map(|id| comparison.row(id));
+        let told: Vec<&Row> = rows.filter(|row| row.a.is_some() && row.b.is_some()).take(2).collect();
+        if let Some(first) = told.first() {
+            let mut text = told.iter().map(|row| sentence(comparison, row)).collect::<Vec<_>>().join(". ");
+            let pairs = comparison.pairs;
+            text.push_str(&format!(". {pairs} {} of runs", if pairs == 1 { "pair" } else { "pairs" }));
+            if !comparison.same_durability() {
+                let of = |s: &crate::bench::compare::Side| format!("{}: {}", s.label, s.durability);
+                text.push_str(&format!(
+                    "; acknowledged when not equally durable ({}; {})",
+                    of(&comparison.a),
+                    of(&comparison.b)
+                ));
+            }
+            let mark = match first.verdict {
+                Verdict::Better => Mark::Good,
+                Verdict::Worse => Mark::Bad,
+                _ => Mark::None,
+            };
+            return (mark, format!("{text}."));
+        }
+    }
+    let parts: Vec<String> = section.groups.iter().filter_map(|g| alone(section, g)).collect();
+    (Mark::None, format!("{}.", parts.join(". ")))
+}
+
+/// The key figures of one broker.
+fn alone(section: &Section<'_>, group: &Group<'_>) -> Option<String> {
+    if group.valid.is_empty() {
+        return Some(format!("{}: every run is void", group.label));
+    }
+    let told: Vec<String> = figures::key(section.workload)
+        .into_iter()
+        .filter_map(|figure| {
+            let [least, median, greatest] = group.spread(figure)?;
+            let value = figure.merged(group.valid.iter().copied()).unwrap_or(median);
+            let of = |v| format::value(figure.unit, v);
+            let more =
+                if group.valid.len() > 1 { format!(" ({} to {})", of(least), of(greatest)) } else { String::new() };
+            Some(format!("{} {}{more}", figure.name, of(value)))
+        })
+        .take(3)
+        .collect();
+    (!told.is_empty()).then(|| format!("{}: {}", group.label, told.join(", ")))
+}
+
+/// Every figure of a comparison with its ratio and verdict.
+pub fn verdicts(comparison: &Comparison) -> Table {
+    let (a, b) = (&comparison.a.label, &comparison.b.label);
+    let caption = format!(
+        "{a} against {b}: ratios of {} neighbouring pairs of runs, with 95 % intervals. A latency is of all runs merged; beside it \
+         what single runs reached.",
+        comparison.pairs
+    );
+    let ratio = format!("{a} / {b}");
+    let mut table = Table::new(caption, ["Figure", a, b, &ratio, "Verdict"]);
+    for row in &comparison.rows {
+        let mark = match row.verdict {
+            Verdict::Better => Mark::Good,
+            Verdict::Worse => Mark::Bad,
+            _ => Mark::None,
+        };
+        let ratio = row.interval.as_ref().map_or_else(
+            || Cell::from(NOTHING),
+            |i| Cell {
+                main: format::number(i.ratio),
+                more: format!("{} to {}", format::number(i.low), format::number(i.high)),
+            },
+        );
+        let verdict = match row.verdict {
+            Verdict::Better => format!("{a} better"),
+            Verdict::Worse => format!("{a} worse"),
+            other => other.to_string(),
+        };
+        let cells =
+            vec![row.name.as_str().into(), spread(row.unit, &row.a), spread(row.unit, &row.b), ratio, verdict.into()];
+        table.rows.push((mark, cells));
+    }
+    table
+}
+
+/// Every figure of brokers that were not compared.
+pub fn all_figures(section: &Section<'_>) -> Table {
+    let head = std::iter::once("Figure").chain(section.groups.iter().map(|g| g.label));
+    let mut table =
+        Table::new("All figures: a latency is of all runs merged; beside it what single runs reached.", head);
+    for figure in figures::FIGURES {
+        let cells: Vec<Option<Cell>> = section
+            .groups
+            .iter()
+            .map(|group| {
+                let merged = figure.merged(group.valid.iter().copied());
+                let values = group.spread(figure).or(merged.map(|m| [m; 3]))?;
+                let runs = group.valid.iter().filter(|run| figure.of(run).is_some()).count();
+                let [least, median, greatest] = values;
+                Some(spread(figure.unit, &Some(Spread { runs, least, median, greatest, merged })))
+            })
+            .collect();
+        if cells.iter().any(Option::is_some) {
+            let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(|| NOTHING.into()));
+            table.row(std::iter::once(Cell::from(figure.name)).chain(cells));
+        }
+    }
+    table
+}
+
+/// Percentiles of each broker's merged histogram, as far as its count carries them.
+pub fn percentiles(section: &Section<'_>, kind: Kind) -> Table {
+    let head = std::iter::once("Percentile".to_string()).chain(section.groups.iter().map(|g| g.label.to_string()));
+    let mut table = Table::new(format!("{} latency, all runs merged", kind.name()), head);
+    let nanos = |v: Option<u64>| Cell::from(told(Unit::Nanos, v.map(|v| v as f64)));
+    let groups = || section.groups.iter().map(|g| kind.of(g));
+    for percentile in PERCENTILES {
+        if groups().any(|latency| latency.at(percentile).is_some()) {
+            let name = Cell::from(format!("p{}", format::percentile(percentile)));
+            table.row(std::iter::once(name).chain(groups().map(|l| nanos(l.at(percentile)))));
+        }
+    }
+    table.row(std::iter::once(Cell::from("maximum")).chain(groups().map(|l| nanos(l.max()))));
+    let counts = groups().map(|l| Cell::from(format::number(l.0.len() as f64)));
+    table.row(std::iter::once(Cell::from("samples")).chain(counts));
+    table
+}
+
+/// The typical run of each broker second by second.
+pub fn seconds(label: &str, run: &RunResult) -> Table {
+    let head = ["Second", "Sent", "Acknowledged", "Read", "Publish p50", "p99", "Maximum", "End-to-end p99", "Errors"];
+    let mut table = Table::new(format!("{label}, records a second, and latencies of each second"), head);
+    for s in &run.load.seconds {
+        let us = |v: u64| if v == 0 { NOTHING.to_string() } else { format::nanos(v as f64 * 1e3) };
+        table.row([
+            format!("{}{}", s.at, if s.warmup { " (warm-up)" } else { "" }),
+            format::number(s.sent_records as f64),
+            format::number(s.acked_records as f64),
+            format::number(s.read_records as f64),
+            us(s.publish_p50),
+            us(s.publish_p99),
+            us(s.publish_max),
+            us(s.end_to_end_p99),
+            s.errors.to_string(),
+        ]);
+    }
+    table
+}
+
+/// Steps of ramps.
+pub fn ramp(section: &Section<'_>) -> Table {
+    let percentile = section.workload.ramp.as_ref().map_or(99.0, |ramp| ramp.percentile);
+    let latency = format!("publish p{}", format::percentile(percentile));
+    let mut table = Table::new("Steps of the ramp", ["Broker", "Run", "Planned", "Acknowledged", &latency, "Goal"]);
+    for group in &section.groups {
+        for (k, run) in group.valid.iter().enumerate() {
+            for step in &run.load.ramp {
+                table.row([
+                    group.label.to_string(),
+                    (k + 1).to_string(),
+                    format!("{}/s", format::count(step.planned)),
+                    format!("{}/s", format::count(step.acked)),
+                    told(Unit::Nanos, step.publish.at(percentile).map(|v| v as f64)),
+                    if step.kept { "kept" } else { "missed" }.to_string(),
+                ]);
+            }
+        }
+    }
+    table
+}
+
+/// What each run's own checks found; void runs first.
+pub fn checks(section: &Section<'_>) -> Table {
+    let head = ["Broker", "Run", "Check", "Found", "Result"];
+    let mut table = Table::new("Checks of the runs themselves. One that fails makes its run void.", head);
+    for group in &section.groups {
+        for (k, run) in group.all.iter().enumerate() {
+            for check in &run.checks {
+                let result = if check.passed { "passed" } else { "FAILED: the run is void" };
+                let mark = if check.passed { Mark::None } else { Mark::Bad };
+                let number = (k + 1).to_string();
+                let cells = [group.label, &number, &check.name, &check.found, result].map(Cell::from);
+                table.rows.push((mark, cells.to_vec()));
+            }
+        }
+    }
+    table.rows.sort_by_key(|(mark, _)| *mark != Mark::Bad);
+    table
+}
+
+/// The cores that clients ran on.
+pub fn clients(section: &Section<'_>) -> Table {
+    let head = ["Broker", "Run", "CPU", "Connections", "Busy", "Lag of sends, p99", "Most lag"];
+    let mut table = Table::new("Client cores", head);
+    for group in &section.groups {
+        for (k, run) in group.all.iter().enumerate() {
+            for core in &run.load.clients {
+                let lag = |v: Option<u64>| told(Unit::Nanos, v.map(|v| v as f64));
+                table.row([
+                    group.label.to_string(),
+                    (k + 1).to_string(),
+                    core.cpu.to_string(),
+                    core.connections.to_string(),
+                    format!("{} %", format::number(core.busy * 100.0)),
+                    lag(core.lag.at(99.0)),
+                    lag(core.lag.max()),
+                ]);
+            }
+        }
+    }
+    table
+}
+
+/// What is known of the machine and of each broker. Where runs of one side differ, all values are told.
+pub fn environment(section: &Section<'_>) -> Table {
+    let head = std::iter::once("").chain(section.groups.iter().map(|g| g.label));
+    let mut table = Table::new("Environment of each side", head);
+    let mut add = |name: &str, of: &dyn Fn(&RunResult) -> Option<String>| {
+        let cells: Vec<String> = section
+            .groups
+            .iter()
+            .map(|group| {
+                let mut values: Vec<String> =
+                    group.all.iter().filter_map(|run| of(run)).filter(|v| !v.is_empty()).collect();
+                let mut seen = std::collections::BTreeSet::new();
+                values.retain(|v| seen.insert(v.clone()));
+                if values.is_empty() { NOTHING.to_string() } else { values.join(" | ") }
+            })
+            .collect();
+        if cells.iter().any(|c| c != NOTHING) {
+            table.row(std::iter::once(name.to_string()).chain(cells));
+        }
+    };
+    add("acknowledged when", &|r| Some(r.broker.durability.clone()));
+    add("software", &|r| Some(r.broker.software.clone()));
+    add("commit", &|r| r.broker.commit.clone());
+    add("address", &|r| Some(r.broker.address.clone()));
+    add("broker CPUs", &|r| Some(list(&r.broker.cpus)));
+    add("client driver", &|r| Some(r.load.driver.clone()));
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in section.groups.iter().flat_map(|g| &g.all).flat_map(|run| &run.environment.facts) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    for name in names {
+        add(name, &|r| r.environment.facts.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone()));
+    }
+    add("settings", &|r| {
+        Some(r.broker.settings.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("\n"))
+    });
+    add("command line", &|r| Some(r.broker.command.join(" ")));
+    table
+}
+
+fn list(cpus: &[usize]) -> String {
+    cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The broker's own times, from its metrics.
+pub fn instruments(section: &Section<'_>, names: &[(&str, &str)]) -> Table {
+    let head = ["Broker", "Time", "Count", "Mean", "p50 at most", "p99 at most", "p99.9 at most"];
+    let mut table =
+        Table::new("From the broker's own metrics, in buckets: a percentile is told as the end of its bucket", head);
+    for group in &section.groups {
+        for (name, words) in names {
+            let Some(found) = metrics::histogram(group, name) else { continue };
+            let seconds =
+                |v: Option<f64>| v.filter(|v| v.is_finite()).map_or(NOTHING.to_string(), |v| format::nanos(v * 1e9));
+            table.row([
+                group.label.to_string(),
+                (*words).to_string(),
+                format::number(found.count),
+                seconds(found.mean()),
+                seconds(found.at_most(50.0)),
+                seconds(found.at_most(99.0)),
+                seconds(found.at_most(99.9)),
+            ]);
+        }
+    }
+    table
+}
+
+/// Brokers beside what is possible without one.
+pub fn roofline(section: &Section<'_>) -> Table {
+    let groups = section.groups.iter();
+    let head =
+        ["Bound", "Figure", "Bare loop"].map(String::from).into_iter().chain(groups.map(|g| g.label.to_string()));
+    let mut table = Table::new("Brokers against the bare loop; beside each value its ratio to the loop's", head);
+    for roof in &section.roofs {
+        for (figure, bound) in roof.figures.iter().filter_map(|(id, value)| Some((figures::by_id(id)?, *value))) {
+            let mut cells =
+                vec![roof.name.as_str().into(), figure.name.into(), Cell::from(format::value(figure.unit, bound))];
+            cells.extend(section.groups.iter().map(|group| {
+                let Some([_, value, _]) = group.spread(figure) else { return NOTHING.into() };
+                let more = if bound > 0.0 { format!("{} times", format::number(value / bound)) } else { String::new() };
+                Cell { main: format::value(figure.unit, value), more }
+            }));
+            table.row(cells);
+        }
+    }
+    table
+}
+
+/// What the reader must know of a section: warnings, caveats of its runs, and what its figures do not show.
+pub fn caveats(section: &Section<'_>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut add = |text: String| {
+        if !found.contains(&text) {
+            found.push(text);
+        }
+    };
+    section.comparisons.iter().flat_map(|c| &c.warnings).for_each(|w| add(w.clone()));
+    for group in &section.groups {
+        group.all.iter().flat_map(|run| &run.caveats).for_each(|c| add(format!("{}: {c}", group.label)));
+    }
+    if section.any(|run| run.broker.pid.is_some()) {
+        add("Clients and broker shared one machine: no network between them is in these figures, and the memory bus is shared.".into());
+    }
+    for group in section.groups.iter().filter(|g| (1..3).contains(&g.valid.len())) {
+        add(format!("{}: {} valid run(s) say nothing of how much runs differ.", group.label, group.valid.len()));
+    }
+    for comparison in &section.comparisons {
+        let judged = comparison.rows.iter().filter(|row| row.interval.is_some()).count();
+        if judged > 0 {
+            let (a, b) = (&comparison.a.label, &comparison.b.label);
+            add(format!(
+                "Each interval ({a} against {b}) stands for itself: of {judged} figures of two equal brokers, about {} would look \
+                 different by chance.",
+                format::number((judged as f64 * 0.05).max(0.5).round())
+            ));
+        }
+    }
+    if section.any(|run| run.load.publish.latency.max().is_some() || run.load.fetch.latency.max().is_some()) {
+        add("A maximum is one sample; a longer run has a larger one.".into());
+    }
+    let short = Kind::ALL
+        .iter()
+        .any(|kind| section.groups.iter().any(|g| kind.of(g).max().is_some() && kind.of(g).at(99.99).is_none()));
+    if short {
+        add("A percentile is told only where at least ten samples lie beyond it; curves end there.".into());
+    }
+    found
+}
+
+/// The void runs of a report, one line each.
+pub fn void_runs(sections: &[Section<'_>]) -> Vec<String> {
+    let mut found = Vec::new();
+    for section in sections {
+        for group in section.groups.iter().filter(|g| g.void() > 0) {
+            for (k, run) in group.all.iter().enumerate().filter(|(_, run)| run.is_void()) {
+                let failed = run.checks.iter().filter(|c| !c.passed).map(|c| format!("{}: {}", c.name, c.found));
+                let why = failed.collect::<Vec<_>>().join("; ");
+                found.push(format!("{}, run {} of {}: {why}", section.workload.name, k + 1, group.label));
+            }
+        }
+    }
+    found
+}
+
+/// Samples, and the largest, of a histogram in words.
+pub fn describe(label: &str, latency: &Latency) -> String {
+    let told = PERCENTILES.iter().filter_map(|p| Some((p, latency.at(*p)?)));
+    let parts: Vec<String> =
+        told.map(|(p, v)| format!("p{} {}", format::percentile(*p), format::nanos(v as f64))).collect();
+    let max = latency.max().map_or(String::new(), |m| format!(", maximum {}", format::nanos(m as f64)));
+    format!(
+        "{label}: {}{max}.",
+        if parts.is_empty() { "too few samples for a percentile".into() } else { parts.join(", ") }
+    )
+}

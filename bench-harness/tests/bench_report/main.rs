@@ -1,0 +1,4 @@
+//! Reports, comparisons, history and the gate of `ringlog bench`, from results that are made here.
+
+mod browser;
+mod samples;
