@@ -6,6 +6,7 @@ pub mod checker;
 pub mod cli;
 pub mod core;
 pub mod io;
+mod listen;
 pub mod mail;
 mod start;
 pub mod store;

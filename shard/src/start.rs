@@ -3,6 +3,7 @@
 //! The main thread is core 0. Besides the cores run one thread that waits for signals, one that asks for the disks' free space
 //! (`store/space.rs`), and the checker of heavy batches.
 
+use crate::api::brokers::Advertised;
 use crate::api::{DirInfo, owner};
 use crate::boot::{self, Booted, BootedDir, OldJournals, Room};
 use crate::checker::Checker;
@@ -14,7 +15,8 @@ use crate::core::{Post, Setup, Shard};
 use crate::io::queue::{Parked, channel};
 use crate::io::thread::{stand_back, take_turns};
 use crate::io::uring::{Uring, UringConfig, Wakers};
-use crate::io::{FileId, Io, ListenOptions, memory::BlockPool};
+use crate::io::{FileId, Io, memory::BlockPool};
+use crate::listen::listen;
 use crate::mail::Mail;
 use crate::store::commit::Committer;
 use crate::store::hand::Recycled;
@@ -26,11 +28,11 @@ use ringlog_engine::config::{BrokerConfig, ServerProperties};
 use ringlog_engine::group::Coordinator;
 use ringlog_engine::limits::BATCHES_WITH_CHECKER;
 use ringlog_engine::log::partition::PartitionLog;
-use ringlog_engine::metadata::{Entry, Image, OFFSETS_TOPIC};
+use ringlog_engine::metadata::{Entry, Image, OFFSETS_TOPIC, broker_id};
 use ringlog_engine::producer::ProducerStates;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{CoreId, MonoMs, Now, PartitionKey, WallMs};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -313,7 +315,7 @@ impl Node {
         self.start_checker(posts.pop().expect("the checker's"))?;
         pin(self.cpus[0]);
         let mut io = self.ring(0)?;
-        let (listening, advertised) = listen(&mut io, &self.config)?;
+        let (listening, advertised) = listen(&mut io, &self.config, cores)?;
         let mut threads = Vec::new();
         let (ready, readiness) = std::sync::mpsc::channel();
         for core in (1..cores).rev() {
@@ -353,7 +355,7 @@ impl Node {
         if most < wanted {
             limits.push(format!("requests: at most {most} bytes, not {wanted}: more needs more ringlog.memory.bytes"));
         }
-        self.greet(&listening, &limits, &capabilities);
+        self.greet(&listening, &advertised, &limits, &capabilities);
         shard.run().map_err(|e| vec![format!("core 0: the ring failed: {e}")])?;
         for thread in threads {
             let _ = thread.join();
@@ -405,7 +407,7 @@ impl Node {
         shares
     }
 
-    fn seat(&self, core: usize, advertised: Vec<(String, u16)>) -> Seat {
+    fn seat(&self, core: usize, advertised: Vec<Advertised>) -> Seat {
         Seat {
             core,
             cpu: self.cpus[core],
@@ -456,12 +458,15 @@ impl Node {
         thread.map(drop).map_err(|e| vec![format!("starting a thread: {e}")])
     }
 
-    fn greet(&self, listening: &[SocketAddr], limits: &[String], capabilities: &str) {
+    fn greet(&self, listening: &[SocketAddr], advertised: &[Advertised], limits: &[String], capabilities: &str) {
         let config = &self.config;
         println!("Ringlog {} is ready after {} ms", env!("CARGO_PKG_VERSION"), self.began.elapsed().as_millis());
         println!("  node {} of cluster {}", config.node_id, self.image.cluster_id());
-        for address in listening {
+        for (address, told) in listening.iter().zip(advertised) {
             println!("  listens on {address}");
+            for (core, port) in told.ports.iter().enumerate().skip(1) {
+                println!("    core {core} is broker {} at port {port}", broker_id(config.node_id, CoreId(core as u16)));
+            }
         }
         for dir in &self.dirs {
             println!("  data in {}", dir.path);
@@ -504,7 +509,7 @@ struct Seat {
     dirs: Vec<DirInfo>,
     /// Directories whose journals are damaged.
     doubtful: Vec<bool>,
-    advertised: Vec<(String, u16)>,
+    advertised: Vec<Advertised>,
     wakers: Arc<Wakers>,
     space: Arc<Space>,
     began: Instant,
@@ -739,57 +744,4 @@ fn connections_max() -> u32 {
     use nix::sys::resource::{Resource, getrlimit};
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
     u32::try_from(files - files / 4).unwrap_or(u32::MAX)
-}
-
-/// Host and port that clients of a listener are told to connect to.
-type Advertised = (String, u16);
-
-/// What to do about an address that cannot be had.
-fn listen_advice(error: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::AddrInUse => ". Another process has it (`ss -ltnp` tells which): end that one, or set another port",
-        ErrorKind::AddrNotAvailable => {
-            ". No interface of this machine has this address: set one it has, or none for all"
-        }
-        ErrorKind::PermissionDenied => ". A port below 1024 needs root or CAP_NET_BIND_SERVICE: set a higher one",
-        _ => "",
-    }
-}
-
-/// Opens every listener; returns the bound addresses and what clients of each are told.
-fn listen(io: &mut Uring, config: &BrokerConfig) -> Result<(Vec<SocketAddr>, Vec<Advertised>), Vec<String>> {
-    let (mut bound, mut advertised) = (Vec::new(), Vec::new());
-    let options = ListenOptions {
-        backlog: config.sockets.backlog,
-        send_buffer: config.sockets.send_buffer_bytes,
-        receive_buffer: config.sockets.receive_buffer_bytes,
-    };
-    for listener in &config.listeners {
-        let address = match listener.host.as_str() {
-            "" => SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), listener.port),
-            host => (host, listener.port)
-                .to_socket_addrs()
-                .ok()
-                .and_then(|mut found| found.next())
-                .ok_or_else(|| vec![format!("listeners: the host {host} of {} is not known", listener.name)])?,
-        };
-        let at = io.listen(address, &options).or_else(|error| match listener.host.as_str() {
-            // A machine without IPv6.
-            "" => io.listen(SocketAddr::from(([0, 0, 0, 0], listener.port)), &options),
-            _ => Err(error),
-        });
-        let at = at.map_err(|e| {
-            vec![format!("listeners: {} cannot listen on {address}: {e}{}", listener.name, listen_advice(&e))]
-        })?;
-        let host = listener.advertised_host.clone().unwrap_or_else(host_name);
-        let port = if listener.advertised_port == 0 { at.port() } else { listener.advertised_port };
-        bound.push(at);
-        advertised.push((host, port));
-    }
-    Ok((bound, advertised))
-}
-
-fn host_name() -> String {
-    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into())
 }

@@ -9,6 +9,7 @@ use super::listeners::{ListenerSettings, listeners};
 use super::topic::TopicConfig;
 use super::{ConfigError, Layers, Listener, Notice, ServerProperties, Values};
 use crate::limits::{LISTENERS, LOG_DIRS, Limits};
+use crate::metadata::NODE_IDS;
 
 /// Direct writes are whole multiples of this, bytes.
 const DIRECT_BLOCK: i64 = 4096;
@@ -30,6 +31,8 @@ pub struct BrokerConfig {
     pub metadata_snapshot_bytes: u64,
     /// CPUs of the shards, in order, repeats kept. None: every CPU this process may use.
     pub cores: Option<Vec<u16>>,
+    /// Each core is a broker to clients.
+    pub advertise_cores: bool,
     /// Memory for log blocks, bytes. None: chosen at start.
     pub memory_bytes: Option<u64>,
     /// Journal of one shard in one log directory, bytes.
@@ -107,6 +110,7 @@ impl BrokerConfig {
         let layers = Layers { fixed: loading.values.clone(), ..Layers::default() };
         let opened = loading.open_listeners(&layers);
         let config = BrokerConfig::typed(layers, opened);
+        loading.check_core_ids(&config);
         loading.check_directories(&config);
         loading.tell_raised(&config);
         if loading.errors.is_empty() { Ok((config, loading.notices)) } else { Err(loading.errors) }
@@ -135,6 +139,7 @@ impl BrokerConfig {
             metadata_log_dir: read.text("metadata.log.dir").filter(|dir| !dir.is_empty()).unwrap_or(first_dir),
             metadata_snapshot_bytes: read.u64("metadata.log.max.record.bytes.between.snapshots"),
             cores: read.list("ringlog.cores").and_then(|list| parse_cpus(&list)).filter(|cpus| !cpus.is_empty()),
+            advertise_cores: read.text("ringlog.advertise").as_deref() == Some("cores"),
             memory_bytes: u64::try_from(read.int("ringlog.memory.bytes")).ok(),
             journal_bytes: read.u64("ringlog.journal.bytes"),
             journal_direct_min_bytes: read.u32("ringlog.journal.direct.min.bytes"),
@@ -447,6 +452,17 @@ impl Loading {
             inter_broker: inter_broker.as_deref().filter(|name| !name.is_empty()),
         };
         listeners(&settings, &mut self.errors, &mut self.notices)
+    }
+
+    fn check_core_ids(&mut self, config: &BrokerConfig) {
+        if config.advertise_cores && config.node_id >= NODE_IDS {
+            let message = format!(
+                "{} leaves no ids for the cores (ringlog.advertise=cores); at most {}",
+                config.node_id,
+                NODE_IDS - 1
+            );
+            self.error("node.id", message);
+        }
     }
 
     fn check_directories(&mut self, config: &BrokerConfig) {

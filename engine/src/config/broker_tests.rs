@@ -233,3 +233,15 @@ fn any_value_of_any_key_loads_or_is_refused() {
         }
     }
 }
+
+/// Broker ids of cores are made from the node's, and leave no room for a large one.
+#[test]
+fn a_node_that_advertises_its_cores_has_a_small_id() {
+    let load = |text: &str| BrokerConfig::load(&ServerProperties::parse(text).unwrap());
+    assert!(!load("").unwrap().0.advertise_cores);
+    assert!(load("ringlog.advertise=cores\nnode.id=1048575").unwrap().0.advertise_cores);
+    assert!(load("node.id=1048576").is_ok());
+    let errors = load("ringlog.advertise=cores\nnode.id=1048576").unwrap_err();
+    assert_eq!(errors[0].key, "node.id");
+    assert_eq!(load("ringlog.advertise=core").unwrap_err()[0].key, "ringlog.advertise");
+}

@@ -5,10 +5,12 @@
 //! they change nothing themselves. Core 0 appends; every core applies what was made durable to its own copy.
 //! Neither files nor the wire are known here.
 
+mod broker_ids;
 mod command;
 mod entry;
 mod image;
 
+pub use broker_ids::{CORES_ADVERTISED, NODE_IDS, broker_id};
 pub use command::{
     BrokerResource, ConfigChange, Dir, NewTopic, OFFSETS_TOPIC, Planned, TopicRef, alter_broker_configs,
     alter_topic_configs, create_cluster, create_offsets_topic, create_partitions, create_topic, delete_topic,

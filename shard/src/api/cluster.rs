@@ -267,21 +267,22 @@ fn producer_row(view: ProducerView) -> ProducerState {
         .with_current_txn_start_offset(-1)
 }
 
-/// Every core about all its partitions, or the owners of those asked about that exist.
+/// Every core of this broker about all its partitions, or the owners among them of those asked about that exist.
 fn log_dir_questions(context: &Context<'_>, request: DescribeLogDirsRequest) -> Questions {
     let Some(topics) = request.topics else {
-        return (0..context.cores).map(|core| (Target::Core(CoreId(core)), Question::Sizes(None))).collect();
+        return context.own_cores().map(|core| (Target::Core(core), Question::Sizes(None))).collect();
     };
-    let mut cores: BTreeMap<CoreId, BTreeSet<PartitionKey>> = BTreeMap::new();
+    let mut cores: BTreeMap<CoreId, BTreeSet<PartitionKey>> =
+        context.own_cores().map(|core| (core, BTreeSet::new())).collect();
     for topic in &topics {
         for key in topic.partitions.iter().filter_map(|index| find(context, &topic.topic, *index)) {
-            cores.entry(owner(key, context.cores)).or_default().insert(key);
+            cores.get_mut(&owner(key, context.cores)).map(|keys| keys.insert(key));
         }
     }
     let question = |(core, keys): (CoreId, BTreeSet<PartitionKey>)| {
         (Target::Core(core), Question::Sizes(Some(keys.into_iter().collect())))
     };
-    cores.into_iter().map(question).collect()
+    cores.into_iter().filter(|(_, keys)| !keys.is_empty()).map(question).collect()
 }
 
 /// Partitions of one directory by topic name, each with its bytes.

@@ -20,6 +20,7 @@ use ringlog_net::cold::messages::{
     ListConfigResourcesResponse, alter_configs_response, incremental_alter_configs_response,
 };
 use ringlog_net::cold::{Request, StrBytes};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 // Kinds of resources, as numbered in the protocol.
@@ -41,8 +42,8 @@ pub enum Kept {
 
 pub fn begin(context: &Context<'_>, request: Request, version: i16, correlation_id: i32, out: &mut Vec<u8>) -> Step {
     let (command, kept) = match request {
-        Request::AlterConfigs(request) => replace(request),
-        Request::IncrementalAlterConfigs(request) => alter(request),
+        Request::AlterConfigs(request) => replace(context, request),
+        Request::IncrementalAlterConfigs(request) => alter(context, request),
         Request::DescribeConfigs(request) => {
             answer(out, version, correlation_id, describe(context, &request));
             return Step::Done;
@@ -126,13 +127,22 @@ fn altered(
 }
 
 /// Resources named more than once: none of them is changed.
-fn twice<'a>(resources: impl Iterator<Item = (i8, &'a str)>) -> BTreeSet<(i8, String)> {
+fn twice<'a>(context: &Context<'_>, resources: impl Iterator<Item = (i8, &'a str)>) -> BTreeSet<(i8, String)> {
     let mut seen = BTreeSet::new();
-    resources.filter(|resource| !seen.insert(*resource)).map(|(kind, name)| (kind, name.to_string())).collect()
+    let named = resources.map(|(kind, name)| (kind, named(context, kind, name).into_owned()));
+    named.filter(|resource| !seen.insert(resource.clone())).collect()
+}
+
+/// A resource's name as the controller knows it: whichever of this node's ids a broker is called by, it is this node.
+fn named<'a>(context: &Context<'_>, kind: i8, name: &'a str) -> Cow<'a, str> {
+    match name.parse() {
+        Ok(id) if kind == BROKER && context.is_here(id) => Cow::Owned(context.image.node_id().to_string()),
+        _ => Cow::Borrowed(name),
+    }
 }
 
 /// What of this resource can be changed, if anything.
-fn resource(kind: i8, name: &StrBytes, twice: &BTreeSet<(i8, String)>) -> Result<Resource, Refusal> {
+fn resource(kind: i8, name: &str, twice: &BTreeSet<(i8, String)>) -> Result<Resource, Refusal> {
     if twice.contains(&(kind, name.to_string())) {
         return Err(invalid("Each resource must appear at most once."));
     }
@@ -145,13 +155,13 @@ fn resource(kind: i8, name: &StrBytes, twice: &BTreeSet<(i8, String)>) -> Result
     }
 }
 
-fn replace(request: AlterConfigsRequest) -> (Option<Command>, Kept) {
-    let twice = twice(request.resources.iter().map(|resource| (resource.resource_type, &*resource.resource_name)));
+fn replace(context: &Context<'_>, request: AlterConfigsRequest) -> (Option<Command>, Kept) {
+    let twice = twice(context, request.resources.iter().map(|one| (one.resource_type, &*one.resource_name)));
     let (mut items, mut resources) = (Vec::new(), Vec::new());
     for one in request.resources {
         let found = match one.resource_type {
             BROKER_LOGGER => Err(invalid("AlterConfigs does not support the resource type BROKER_LOGGER.")),
-            kind => resource(kind, &one.resource_name, &twice),
+            kind => resource(kind, &named(context, kind, &one.resource_name), &twice),
         };
         let refusal = match found {
             Err(refusal) => Some(refusal),
@@ -169,8 +179,8 @@ fn replace(request: AlterConfigsRequest) -> (Option<Command>, Kept) {
     (command, Kept::Replace(items))
 }
 
-fn alter(request: IncrementalAlterConfigsRequest) -> (Option<Command>, Kept) {
-    let twice = twice(request.resources.iter().map(|resource| (resource.resource_type, &*resource.resource_name)));
+fn alter(context: &Context<'_>, request: IncrementalAlterConfigsRequest) -> (Option<Command>, Kept) {
+    let twice = twice(context, request.resources.iter().map(|one| (one.resource_type, &*one.resource_name)));
     let (mut items, mut resources) = (Vec::new(), Vec::new());
     for one in request.resources {
         let unknown = one.configs.iter().find(|config| Op::from_code(config.config_operation).is_none());
@@ -181,7 +191,7 @@ fn alter(request: IncrementalAlterConfigsRequest) -> (Option<Command>, Kept) {
                 let why = format!("Logger {} does not exist!", names.join(", "));
                 Err(refused(ErrorCode::InvalidConfig, why))
             }
-            (kind, None) => resource(kind, &one.resource_name, &twice),
+            (kind, None) => resource(kind, &named(context, kind, &one.resource_name), &twice),
         };
         let refusal = match found {
             Err(refusal) => Some(refusal),
@@ -261,7 +271,7 @@ fn describe_one(
 fn this_broker(context: &Context<'_>, name: &str, received: &str) -> Result<(), Refusal> {
     let node = context.image.node_id();
     match name.parse::<i32>() {
-        Ok(id) if id == node => Ok(()),
+        Ok(id) if context.is_here(id) => Ok(()),
         Ok(_) => Err(invalid(format!("Unexpected broker id, expected {node} {received} {name}"))),
         Err(_) => Err(invalid(format!("Broker id must be an integer, but it is: {name}"))),
     }
@@ -301,7 +311,9 @@ fn list(context: &Context<'_>, request: &ListConfigResourcesRequest, version: i1
     for kind in kinds {
         match kind {
             TOPIC => resources.extend(context.image.topics().map(|topic| row(TOPIC, &topic.name))),
-            BROKER | BROKER_LOGGER => resources.push(row(kind, &context.image.node_id().to_string())),
+            BROKER | BROKER_LOGGER => {
+                resources.extend(context.brokers().map(|broker| row(kind, &broker.id.to_string())));
+            }
             _ => {}
         }
     }

@@ -4,7 +4,7 @@
 use super::{Answer, Command, Context, Outcome, Question, Refusal, Step, Target, answer, controlled, text};
 use ringlog_engine::ErrorCode;
 use ringlog_engine::metadata::{Partition, Topic, is_internal, validate_topic_name};
-use ringlog_engine::types::TopicId;
+use ringlog_engine::types::{PartitionKey, TopicId};
 use ringlog_net::cold::messages::describe_cluster_response::DescribeClusterBroker;
 use ringlog_net::cold::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
@@ -124,16 +124,17 @@ fn metadata(
             .collect()
         }
     };
-    let (host, port) = context.advertised;
-    let broker = MetadataResponseBroker::default()
-        .with_node_id(node(context))
-        .with_host(text(host))
-        .with_port(i32::from(*port))
-        .with_rack(rack(context));
+    let brokers = context.brokers().map(|broker| {
+        MetadataResponseBroker::default()
+            .with_node_id(broker.id)
+            .with_host(text(broker.host))
+            .with_port(broker.port)
+            .with_rack(rack(context))
+    });
     let response = MetadataResponse::default()
-        .with_brokers(vec![broker])
+        .with_brokers(brokers.collect())
         .with_cluster_id(Some(text(context.image.cluster_id())))
-        .with_controller_id(node(context))
+        .with_controller_id(context.node())
         .with_topics(topics);
     match request.include_cluster_authorized_operations {
         true => response.with_cluster_authorized_operations(CLUSTER_OPERATIONS),
@@ -180,8 +181,8 @@ fn by_id(
 }
 
 fn topic_row(context: &Context<'_>, topic: &Topic, operations: bool) -> MetadataResponseTopic {
-    let node = node(context);
     let partitions = topic.partitions.iter().zip(0..).map(|(partition, index)| {
+        let node = context.leader(PartitionKey { topic: topic.id, partition: index }).id;
         let row = MetadataResponsePartition::default()
             .with_partition_index(index)
             .with_leader_epoch(partition.leader_epoch)
@@ -204,10 +205,6 @@ fn topic_row(context: &Context<'_>, topic: &Topic, operations: bool) -> Metadata
         true => row.with_topic_authorized_operations(TOPIC_OPERATIONS),
         false => row,
     }
-}
-
-fn node(context: &Context<'_>) -> BrokerId {
-    BrokerId(context.image.node_id())
 }
 
 fn rack(context: &Context<'_>) -> Option<StrBytes> {
@@ -272,10 +269,10 @@ fn failed(name: &TopicName, code: ErrorCode) -> DescribeTopicPartitionsResponseT
 
 /// Partitions `from..end`. There is one replica, so none is eligible beyond the one in sync.
 fn described(context: &Context<'_>, topic: &Topic, from: usize, end: usize) -> DescribeTopicPartitionsResponseTopic {
-    let node = node(context);
-    let partitions = topic.partitions[from..end].iter().zip(from..).map(|(partition, index)| {
+    let partitions = topic.partitions[from..end].iter().zip(from as i32..).map(|(partition, index)| {
+        let node = context.leader(PartitionKey { topic: topic.id, partition: index }).id;
         let row = DescribeTopicPartitionsResponsePartition::default()
-            .with_partition_index(index as i32)
+            .with_partition_index(index)
             .with_leader_epoch(partition.leader_epoch)
             .with_replica_nodes(vec![node])
             .with_isr_nodes(vec![node])
@@ -311,16 +308,17 @@ fn describe_cluster(context: &Context<'_>, request: &DescribeClusterRequest) -> 
     if let Some((code, why)) = refusal {
         return response.with_error_code(code.code()).with_error_message(Some(text(why)));
     }
-    let (host, port) = context.advertised;
-    let broker = DescribeClusterBroker::default()
-        .with_broker_id(node(context))
-        .with_host(text(host))
-        .with_port(i32::from(*port))
-        .with_rack(rack(context));
+    let brokers = context.brokers().map(|broker| {
+        DescribeClusterBroker::default()
+            .with_broker_id(broker.id)
+            .with_host(text(broker.host))
+            .with_port(broker.port)
+            .with_rack(rack(context))
+    });
     let response = response
         .with_cluster_id(text(context.image.cluster_id()))
-        .with_controller_id(node(context))
-        .with_brokers(vec![broker]);
+        .with_controller_id(context.node())
+        .with_brokers(brokers.collect());
     match request.include_cluster_authorized_operations {
         true => response.with_cluster_authorized_operations(CLUSTER_OPERATIONS),
         false => response,

@@ -4,6 +4,7 @@
 //! or asks the cores that know ([`Step::Ask`]) and is called again with all answers, in the order of its questions.
 //! Handlers decide and translate; they hold nothing and wait for nothing. Produce and Fetch are not here.
 
+pub mod brokers;
 pub mod cluster;
 pub mod configs;
 pub mod groups;
@@ -14,6 +15,7 @@ mod testing;
 pub mod topics;
 
 use crate::mail::AppendDetail;
+use brokers::Advertised;
 use ringlog_engine::ErrorCode;
 use ringlog_engine::config::{BrokerConfig, Values};
 use ringlog_engine::group;
@@ -28,10 +30,11 @@ pub struct Context<'a> {
     /// With the dynamic settings applied.
     pub config: &'a BrokerConfig,
     pub now: Now,
-    /// How many shards the node has.
+    /// This core, and how many the node has.
+    pub core: CoreId,
     pub cores: u16,
     /// What clients of this listener are told to connect to.
-    pub advertised: &'a (String, u16),
+    pub advertised: &'a Advertised,
     pub peer: SocketAddr,
     pub client_id: &'a str,
     /// Fresh randomness for this call.

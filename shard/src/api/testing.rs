@@ -3,10 +3,11 @@
 //! Node 1, rack `r1`, two directories of which the second failed, four cores. `orders` has partitions 0 and 1 in the
 //! first directory and 2 in the second; `table` is compacted; `__consumer_offsets` is the broker's own.
 
+use super::brokers::Advertised;
 use super::{Answer, Context, DirInfo, Question, Step, Target, begin, finish};
 use ringlog_engine::config::{BrokerConfig, ServerProperties};
 use ringlog_engine::metadata::{DirId, Entry, Image, PartitionRow, Setting};
-use ringlog_engine::types::{Now, PartitionKey, TopicId};
+use ringlog_engine::types::{CoreId, Now, PartitionKey, TopicId};
 use ringlog_net::cold::{self, Call, Request};
 
 pub(super) const ORDERS: TopicId = TopicId([7; 16]);
@@ -17,7 +18,8 @@ pub(super) struct Node {
     pub(super) image: Image,
     pub(super) config: BrokerConfig,
     pub(super) dirs: Vec<DirInfo>,
-    pub(super) advertised: (String, u16),
+    pub(super) advertised: Advertised,
+    pub(super) core: CoreId,
 }
 
 impl Node {
@@ -47,7 +49,8 @@ impl Node {
             image,
             config: BrokerConfig::load(&properties).unwrap().0,
             dirs: vec![dir("/a", 1, true), dir("/b", 2, false)],
-            advertised: ("broker.test".into(), 9092),
+            advertised: Advertised { host: "broker.test".into(), ports: vec![9092] },
+            core: CoreId(0),
         }
     }
 
@@ -60,6 +63,7 @@ impl Node {
             image: &self.image,
             config: &self.config,
             now: Now::default(),
+            core: self.core,
             cores: CORES,
             advertised: &self.advertised,
             peer: ([127, 0, 0, 1], 40000).into(),

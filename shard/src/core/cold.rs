@@ -91,6 +91,7 @@ impl<I: Io> Shard<I> {
             image: &self.routes.image,
             config: &self.config,
             now: self.now,
+            core: self.setup.core,
             cores: self.setup.cores,
             advertised: &self.setup.advertised[conn.listener as usize],
             peer: conn.peer,

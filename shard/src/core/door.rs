@@ -24,11 +24,13 @@ pub struct Door {
     counted: MonoMs,
     /// No more than this many are open, whatever the settings say: the limit on open files.
     open_max: u32,
+    /// Where every core has sockets of its own: how many. What came to a core's is for that core.
+    cores_listen: Option<u16>,
 }
 
 impl Door {
     /// The rate begins full: a second's worth may come at once.
-    pub fn new(cores: u16, open_max: u32) -> Door {
+    pub fn new(cores: u16, open_max: u32, cores_listen: Option<u16>) -> Door {
         Door {
             placed: vec![0; usize::from(cores)],
             by_ip: BTreeMap::new(),
@@ -36,6 +38,7 @@ impl Door {
             rate_left: u64::MAX,
             counted: MonoMs(0),
             open_max,
+            cores_listen,
         }
     }
 
@@ -65,7 +68,7 @@ impl Door {
         Some(accepted)
     }
 
-    /// The next connection to serve and the core with the fewest; `None` while none waits or none may come in.
+    /// The next connection to serve and its core, which is the one with the fewest if any will do; `None` while none waits or none may come in.
     pub fn admit(&mut self, now: MonoMs, limits: &Limits) -> Option<(CoreId, Accepted)> {
         let rate = u64::from(limits.connection_creation_rate);
         let gained = now.0.saturating_sub(self.counted.0).saturating_mul(rate);
@@ -76,7 +79,10 @@ impl Door {
         }
         self.rate_left -= PARTS;
         let accepted = self.waiting.pop_front()?;
-        let core = (0..self.placed.len()).min_by_key(|k| self.placed[*k]).expect("there is a core");
+        let core = match self.cores_listen {
+            Some(sockets) => usize::from(accepted.listener / sockets),
+            None => (0..self.placed.len()).min_by_key(|k| self.placed[*k]).expect("there is a core"),
+        };
         self.placed[core] += 1;
         Some((CoreId(core as u16), accepted))
     }
@@ -129,11 +135,25 @@ mod tests {
         std::iter::from_fn(|| door.admit(MonoMs(1), limits)).count()
     }
 
+    /// Two listeners: sockets 0 and 1 are core 0's, 2 and 3 core 1's.
+    #[test]
+    fn a_core_s_own_sockets_lead_to_it() {
+        let limits = limits("");
+        let mut door = Door::new(2, u32::MAX, Some(2));
+        for listener in [0, 2, 3, 2] {
+            let any = "10.0.0.1:1".parse().expect("an address");
+            let accepted = Accepted { socket: Socket::Simulated(0), peer: any, local: any, listener };
+            door.arrive(accepted, &limits).expect("no limit by address");
+        }
+        let cores: Vec<u16> = std::iter::from_fn(|| Some(door.admit(MonoMs(1), &limits)?.0.0)).collect();
+        assert_eq!(cores, [0, 1, 1, 1]);
+    }
+
     /// A slow turn finds more new connections than a backlog holds: the kernel had accepted them while the turn ran.
     #[test]
     fn any_number_may_arrive_in_one_turn() {
         let limits = limits("");
-        let mut door = Door::new(1, u32::MAX);
+        let mut door = Door::new(1, u32::MAX, None);
         arrivals(&mut door, 200, &limits);
         assert_eq!(let_in(&mut door, &limits), 200);
         assert!(door.turn_away(50).is_none());
@@ -142,7 +162,7 @@ mod tests {
     #[test]
     fn no_more_wait_than_a_backlog_holds() {
         let limits = limits("max.connections=10");
-        let mut door = Door::new(1, u32::MAX);
+        let mut door = Door::new(1, u32::MAX, None);
         arrivals(&mut door, 100, &limits);
         assert_eq!(let_in(&mut door, &limits), 10);
         assert_eq!(std::iter::from_fn(|| door.turn_away(50)).count(), 40);

@@ -113,7 +113,7 @@ pub struct Setup {
     pub cores: u16,
     pub config: Arc<BrokerConfig>,
     /// By listener: what its clients are told to connect to.
-    pub advertised: Vec<(String, u16)>,
+    pub advertised: Vec<crate::api::brokers::Advertised>,
     pub dirs: Vec<crate::api::DirInfo>,
     pub seed: u64,
     /// Room and failures of the directories.
@@ -211,6 +211,7 @@ impl<I: Io> Shard<I> {
             routes.image.broker_defaults(),
             routes.image.broker_configs(setup.config.node_id).unwrap_or(&Default::default()),
         ));
+        let cores_listen = setup.config.advertise_cores.then_some(setup.advertised.len() as u16);
         let now = io.now();
         let frame_max = store.frame_max().min(config.limits.request_bytes as usize);
         let intake = intake::Intake::new(frame_max, store.intake_max().min(core_budget(&config, setup.cores)));
@@ -252,7 +253,7 @@ impl<I: Io> Shard<I> {
             spare_changed: Vec::new(),
             spare_forgotten: Vec::new(),
             no_name: "".into(),
-            door: Door::new(setup.cores, setup.connections_max),
+            door: Door::new(setup.cores, setup.connections_max, cores_listen),
             in_flight: 0,
             random: setup.seed | 1,
             stopping: false,
@@ -529,7 +530,8 @@ impl<I: Io> Shard<I> {
     }
 
     fn serve(&mut self, accepted: Accepted) {
-        let (peer, listener) = (accepted.peer, accepted.listener);
+        // Sockets are numbered core by core, each core's in the order of the listeners.
+        let (peer, listener) = (accepted.peer, accepted.listener % self.setup.advertised.len() as u16);
         let io = self.io.adopt(accepted);
         self.generation = self.generation.wrapping_add(1);
         let conn = Conn::new(io, self.generation, peer, listener, self.now.mono);

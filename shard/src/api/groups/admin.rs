@@ -5,7 +5,6 @@ use crate::api::{Answer, Command, Context, Outcome, Question, Target};
 use ringlog_engine::ErrorCode;
 use ringlog_engine::group;
 use ringlog_engine::metadata::OFFSETS_TOPIC;
-use ringlog_engine::types::CoreId;
 use ringlog_net::cold::StrBytes;
 use ringlog_net::cold::messages::delete_groups_response::DeletableGroupResult;
 use ringlog_net::cold::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -43,8 +42,13 @@ pub(super) fn find_coordinator(home: &Home, request: FindCoordinatorRequest) -> 
     (ask, Kept::FindCoordinator { keys })
 }
 
-/// This node coordinates every group.
-pub(super) fn found(context: &Context<'_>, keys: Vec<StrBytes>, answer: Answer) -> FindCoordinatorResponse {
+/// A group's coordinator is the broker of its partition of `__consumer_offsets`.
+pub(super) fn found(
+    context: &Context<'_>,
+    home: &Home,
+    keys: Vec<StrBytes>,
+    answer: Answer,
+) -> FindCoordinatorResponse {
     let (error, why) = match answer {
         Answer::Control(Outcome::Created(made)) if made.iter().all(Result::is_ok) => (ErrorCode::None, None),
         Answer::Refused(error @ ErrorCode::TransactionalIdAuthorizationFailed) => {
@@ -58,15 +62,14 @@ pub(super) fn found(context: &Context<'_>, keys: Vec<StrBytes>, answer: Answer) 
         }
         other => panic!("{other:?}, asked to make {OFFSETS_TOPIC}"),
     };
-    let (host, port) = context.advertised;
-    let host = text(host.clone());
     let coordinators = keys.into_iter().map(|key| {
+        let broker = home.coordinator(context, &key);
         let this = Coordinator::default()
             .with_key(key)
             .with_error_code(error.code())
             .with_error_message(why.map(StrBytes::from_static_str));
         if error.is_ok() {
-            this.with_node_id(BrokerId(context.image.node_id())).with_host(host.clone()).with_port(i32::from(*port))
+            this.with_node_id(broker.id).with_host(text(broker.host.to_string())).with_port(broker.port)
         } else {
             this.with_node_id(BrokerId(-1)).with_port(-1)
         }
@@ -80,7 +83,7 @@ pub(super) fn list(context: &Context<'_>, home: &Home, request: ListGroupsReques
     }
     let owned = |texts: Vec<StrBytes>| texts.iter().map(|text| text.to_string()).collect();
     let asked = group::ListGroupsRequest { states: owned(request.states_filter), types: owned(request.types_filter) };
-    let questions = (0..context.cores).map(|core| (Target::Core(CoreId(core)), Question::AllGroups(asked.clone())));
+    let questions = context.own_cores().map(|core| (Target::Core(core), Question::AllGroups(asked.clone())));
     (Ask::Others(questions.collect()), Kept::ListGroups)
 }
 

@@ -13,11 +13,12 @@ mod offsets;
 #[cfg(test)]
 mod tests;
 
+use super::brokers::Broker;
 use super::{Answer, Context, Question, Step, Target, group_partition, owner};
 use ringlog_engine::ErrorCode;
 use ringlog_engine::group;
 use ringlog_engine::metadata::OFFSETS_TOPIC;
-use ringlog_engine::types::{PartitionKey, TopicId};
+use ringlog_engine::types::{CoreId, PartitionKey, TopicId};
 use ringlog_net::cold::{self, Request, StrBytes};
 
 /// What is kept of a request while others are asked.
@@ -71,7 +72,7 @@ pub fn finish(
 ) {
     let mut reply = Reply { out, version, correlation_id };
     match kept {
-        Kept::FindCoordinator { keys } => reply.send(admin::found(context, keys, only(answers))),
+        Kept::FindCoordinator { keys } => reply.send(admin::found(context, &Home::of(context), keys, only(answers))),
         Kept::JoinGroup { member_id } => reply.send(member::joined(only(answers), member_id, version)),
         Kept::SyncGroup => reply.send(member::synced(only(answers))),
         Kept::Heartbeat => reply.send(member::heard(only(answers))),
@@ -129,6 +130,16 @@ impl Home {
             partitions: topic.partitions.len() as i32,
             cores: context.cores,
         }))
+    }
+
+    /// The broker to ask about a group.
+    fn coordinator<'a>(&self, context: &Context<'a>, group: &str) -> Broker<'a> {
+        match &self.0 {
+            Some(offsets) => {
+                context.leader(PartitionKey { topic: offsets.topic, partition: offsets.partition_of(group) })
+            }
+            None => context.broker(CoreId(0)),
+        }
     }
 
     /// One question for one group's coordinator.

@@ -2,6 +2,7 @@
 
 use super::member::client_host;
 use super::*;
+use crate::api::brokers::Advertised;
 use crate::api::{Command, CreatedTopic, Outcome};
 use ringlog_engine::config::{BrokerConfig, ServerProperties, Values};
 use ringlog_engine::metadata::{DirId, Entry, Image, PartitionRow, create_cluster};
@@ -18,7 +19,7 @@ const CORRELATION: i32 = 77;
 struct Desk {
     image: Image,
     config: BrokerConfig,
-    advertised: (String, u16),
+    advertised: Advertised,
 }
 
 fn id(n: u8) -> TopicId {
@@ -40,7 +41,7 @@ fn desk(with_offsets: bool) -> Desk {
     }
     entries.iter().for_each(|entry| image.apply(entry).unwrap());
     let config = BrokerConfig::load(&ServerProperties::without_file()).unwrap().0;
-    Desk { image, config, advertised: ("broker.example".to_string(), 9092) }
+    Desk { image, config, advertised: Advertised { host: "broker.example".to_string(), ports: vec![9092] } }
 }
 
 impl Desk {
@@ -49,6 +50,7 @@ impl Desk {
             image: &self.image,
             config: &self.config,
             now: Now { mono: MonoMs(1), wall: WallMs(1) },
+            core: CoreId(0),
             cores: CORES,
             advertised: &self.advertised,
             peer: "127.0.0.1:4711".parse().unwrap(),
