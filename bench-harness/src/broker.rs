@@ -74,6 +74,14 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free loopback port").port()
 }
 
+/// The first of so many loopback ports in a row that were free a moment ago.
+pub fn free_ports(count: u16) -> u16 {
+    let held = |first: u16| -> Option<Vec<TcpListener>> {
+        (first..first.checked_add(count)?).map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).collect()
+    };
+    std::iter::repeat_with(free_port).find(|first| held(*first).is_some()).expect("an endless search")
+}
+
 /// Asks `addr` for its ApiVersions (version 0) and returns whether a Kafka answer came. A broker that answers serves.
 pub fn answers(addr: SocketAddr) -> io::Result<bool> {
     let mut peer = TcpStream::connect_timeout(&addr, Duration::from_secs(2))?;
@@ -139,6 +147,8 @@ pub struct Options {
     pub file: Option<PathBuf>,
     /// `key=value`, after the test's own `listeners` and `log.dirs`.
     pub overrides: Vec<String>,
+    /// Ports in a row that the listener takes, beginning with its own; 0 and 1: its own alone.
+    pub ports: u16,
     /// A program and arguments to run the broker under (`prlimit ... --`), empty for none.
     pub wrapper: Vec<String>,
     /// Environment of the broker beyond the test's own.
@@ -189,7 +199,8 @@ impl Broker {
         // A process id comes round again.
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).expect("the home directory is writable");
-        Self { options, dir, port: free_port(), running: None, kept: false }
+        let port = free_ports(options.ports.max(1));
+        Self { options, dir, port, running: None, kept: false }
     }
 
     /// Starts a prepared or ended broker on its old port and directory, and waits until it answers.

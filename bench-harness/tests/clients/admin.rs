@@ -2,18 +2,24 @@
 
 use crate::common::{Client, eventually, per_client, unique};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// A topic from its making to its end.
-fn topic_life(client: &Client) {
+pub(crate) fn topic_life(client: &Client) {
     let topic = client.topic("life", 2, &json!({"retention.ms": "7200000"}));
     let seen = client.run("metadata", json!({"topic": topic}));
-    assert_eq!(seen["brokers"].as_array().map(Vec::len), Some(1), "{seen}");
-    let broker = &seen["brokers"][0]["id"];
-    assert_eq!(&seen["controller"], broker, "{seen}");
+    let brokers: BTreeSet<i64> =
+        seen["brokers"].as_array().unwrap().iter().map(|b| b["id"].as_i64().unwrap()).collect();
+    assert_eq!(brokers.len(), client.broker.brokers, "{seen}");
+    assert_eq!(seen["controller"].as_i64(), brokers.first().copied(), "{seen}");
+    let mut leaders = BTreeSet::new();
     assert!(seen["cluster"].as_str().is_some_and(|c| !c.is_empty()) || client.name == "aiokafka", "{seen}");
     for (i, partition) in seen["topics"][&topic]["partitions"].as_array().unwrap().iter().enumerate() {
-        assert_eq!(partition, &json!({"id": i, "leader": broker, "replicas": [broker], "isrs": [broker]}));
+        let leader = &partition["leader"];
+        assert_eq!(partition, &json!({"id": i, "leader": leader, "replicas": [leader], "isrs": [leader]}));
+        leaders.insert(leader.as_i64().unwrap());
     }
+    assert_eq!(leaders, brokers, "{seen}");
     let again = client.attempt("create_topic", json!({"topic": topic})).expect_err("it exists");
     assert_eq!(again.code, Some(36), "{again:?}");
     client.run("create_partitions", json!({"topic": topic, "partitions": 5}));
@@ -96,9 +102,7 @@ fn altered_config_acts(client: &Client) {
 per_client!(altered_config_acts: confluent java);
 
 /// Sources and synonyms as Kafka shows them, and a broker-wide default that is altered while it runs.
-#[test]
-fn config_sources() {
-    let Some(client) = Client::of("java") else { return };
+pub(crate) fn config_sources(client: &Client) {
     let topic = client.topic("sources", 1, &json!({"segment.bytes": "2000000"}));
     let described = client.run("describe_configs", json!({"topic": topic}));
     assert_eq!(described["segment.bytes"]["source"], "DYNAMIC_TOPIC_CONFIG", "{}", described["segment.bytes"]);
@@ -106,7 +110,8 @@ fn config_sources() {
     let synonyms = described["segment.bytes"]["synonyms"].as_array().unwrap();
     assert_eq!(synonyms[0], "segment.bytes=2000000 DYNAMIC_TOPIC_CONFIG");
     assert!(synonyms.iter().any(|s| s == "log.segment.bytes=1073741824 DEFAULT_CONFIG"), "{synonyms:?}");
-    let broker = client.run("metadata", json!({"topic": topic}))["brokers"][0]["id"].to_string();
+    let seen = client.run("metadata", json!({"topic": topic}));
+    let broker = seen["brokers"].as_array().and_then(|all| all.last()).expect("a broker")["id"].to_string();
     let settings = client.run("describe_configs", json!({"broker": broker}));
     assert_eq!(settings["log.segment.bytes"]["value"], "1073741824");
     assert_eq!(settings["broker.id"]["read_only"], true, "{}", settings["broker.id"]);
@@ -118,3 +123,5 @@ fn config_sources() {
     assert_eq!(inherited["source"], "DYNAMIC_BROKER_CONFIG", "{inherited}");
     client.run("alter_configs", json!({"broker": broker, "set": {"log.retention.ms": null}}));
 }
+
+per_client!(config_sources: java);

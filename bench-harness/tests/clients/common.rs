@@ -1,6 +1,6 @@
 //! What the tests share: the one broker, the clients by name, topic names that nobody used before.
 
-use ringlog_bench_harness::broker::Broker;
+use ringlog_bench_harness::broker::{Broker, Options};
 use ringlog_bench_harness::clients::{ClientError, Driver, Runtime};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,6 +13,8 @@ const OVERRIDES: [&str; 2] = ["group.initial.rebalance.delay.ms=0", "offsets.top
 /// The broker under test, for as long as one test runs; a test that fails shows the broker's log.
 pub(crate) struct Shared {
     pub(crate) bootstrap: String,
+    /// How many brokers clients see.
+    pub(crate) brokers: usize,
     started: Option<&'static Mutex<Broker>>,
 }
 
@@ -20,12 +22,27 @@ impl Shared {
     pub(crate) fn get() -> Self {
         static BROKER: OnceLock<Mutex<Broker>> = OnceLock::new();
         if let Ok(bootstrap) = std::env::var("RINGLOG_TEST_BOOTSTRAP") {
-            return Self { bootstrap, started: None };
+            return Self { bootstrap, brokers: 1, started: None };
         }
         let broker = BROKER.get_or_init(|| Mutex::new(Broker::start("clients", &OVERRIDES)));
+        Self::running(broker, 1)
+    }
+
+    /// A broker whose two cores are advertised as brokers.
+    fn with_cores() -> Self {
+        static BROKER: OnceLock<Mutex<Broker>> = OnceLock::new();
+        let broker = BROKER.get_or_init(|| {
+            let cores = ["ringlog.advertise=cores", "ringlog.cores=0,0"];
+            let overrides = OVERRIDES.iter().chain(&cores).map(|o| (*o).to_string()).collect();
+            Mutex::new(Broker::start_with("clients-cores", Options { overrides, ports: 2, ..Options::default() }))
+        });
+        Self::running(broker, 2)
+    }
+
+    fn running(broker: &'static Mutex<Broker>, brokers: usize) -> Self {
         let mut held = broker.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         held.assert_alive();
-        Self { bootstrap: held.bootstrap(), started: Some(broker) }
+        Self { bootstrap: held.bootstrap(), brokers, started: Some(broker) }
     }
 }
 
@@ -47,14 +64,22 @@ pub(crate) struct Client {
 impl Client {
     /// `None` when its runtime is not on this machine (said by the installation; a failure under `CI`).
     pub(crate) fn of(name: &'static str) -> Option<Self> {
+        Some(Self { name, driver: Self::driver(name)?, broker: Shared::get() })
+    }
+
+    /// The same, aimed at the broker whose cores are advertised.
+    pub(crate) fn of_cores(name: &'static str) -> Option<Self> {
+        Some(Self { name, driver: Self::driver(name)?, broker: Shared::with_cores() })
+    }
+
+    fn driver(name: &str) -> Option<&'static Driver> {
         let runtime = match name {
             "confluent" | "kafka-python" | "aiokafka" => Runtime::Python,
             "kafkajs" => Runtime::Node,
             "java" => Runtime::Java,
             other => panic!("no client is called {other}"),
         };
-        let driver = Driver::of(runtime)?;
-        Some(Self { name, driver, broker: Shared::get() })
+        Driver::of(runtime)
     }
 
     /// Every client there is a runtime for.

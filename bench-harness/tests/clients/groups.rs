@@ -122,7 +122,7 @@ fn come_and_go(client: &Client, how: &Value) {
     second.stop(true);
 }
 
-fn classic(client: &Client) {
+pub(crate) fn classic(client: &Client) {
     come_and_go(client, &json!({"strategy": "range"}));
 }
 
@@ -232,7 +232,7 @@ fn grown_topic() {
 }
 
 /// Offsets committed by hand, with their metadata; one never committed is none, not nought.
-fn committed_offsets(client: &Client) {
+pub(crate) fn committed_offsets(client: &Client) {
     let (topic, group) = (client.topic("committed", 2, &json!({})), unique("group"));
     fill(client, &topic, 2, 10);
     let at = |partition: u8| client.run("committed", json!({"group": group, "topic": topic, "partition": partition}));
@@ -250,7 +250,7 @@ fn committed_offsets(client: &Client) {
 per_client!(committed_offsets: confluent kafka_python aiokafka kafkajs java);
 
 /// A group as it is shown: stable with its members, empty without them, gone when deleted; not to be deleted while it lives.
-fn shown_and_deleted(client: &Client) {
+pub(crate) fn shown_and_deleted(client: &Client) {
     let (topic, group) = (client.topic("shown", 2, &json!({})), unique("group"));
     let member = Member::start(client, "member", &group, &topic, &json!({}));
     wait_for_shares(&[&member], &[2]);

@@ -6,6 +6,7 @@
 
 mod admin;
 mod common;
+mod cores;
 mod cross;
 mod groups;
 mod kcat;

@@ -75,7 +75,7 @@ fn codec_lz4(client: &Client) {
     round_trip(client, "lz4", "1", false);
 }
 
-fn codec_zstd(client: &Client) {
+pub(crate) fn codec_zstd(client: &Client) {
     round_trip(client, "zstd", "all", false);
 }
 
@@ -124,7 +124,7 @@ per_client!(ten_mebibytes: confluent kafka_python aiokafka kafkajs java);
 per_client!(too_large: confluent aiokafka kafkajs java);
 
 /// Thousands of small records from an idempotent producer, in many batches in flight: all there, once, in order.
-fn order_of_many(client: &Client) {
+pub(crate) fn order_of_many(client: &Client) {
     let topic = client.topic("many", 1, &json!({}));
     let written: Vec<Value> = (0..5000).map(|i| json!({"partition": 0, "value": i.to_string()})).collect();
     let places =
@@ -200,7 +200,7 @@ fn append_time(client: &Client) {
 per_client!(append_time: confluent kafka_python aiokafka kafkajs java);
 
 /// A topic nobody made is made by the first write to it.
-fn made_on_first_use(client: &Client) {
+pub(crate) fn made_on_first_use(client: &Client) {
     let topic = crate::common::unique(&format!("first-use-{}", client.name));
     let places = client.produce(&topic, &json!([{"partition": 0, "value": "first"}]), &json!({}));
     assert_eq!(places, [(0, 0)]);
@@ -210,7 +210,7 @@ fn made_on_first_use(client: &Client) {
 per_client!(made_on_first_use: kafka_python aiokafka kafkajs java);
 
 /// Records written before a point that was deleted are gone for readers, and the start of the log says so.
-fn delete_records(client: &Client) {
+pub(crate) fn delete_records(client: &Client) {
     let topic = client.topic("delete-records", 1, &json!({}));
     let written: Vec<Value> = (0..20).map(|i| json!({"partition": 0, "value": i.to_string()})).collect();
     client.produce(&topic, &json!(written), &json!({}));

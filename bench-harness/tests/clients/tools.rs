@@ -1,6 +1,6 @@
 //! Kafka 4.2's own command-line tools, by their main classes, in the Java driver's process.
 
-use crate::common::{Client, eventually, unique};
+use crate::common::{Client, eventually, per_client, unique};
 use serde_json::{Value, json};
 
 /// What a tool printed and how it ended.
@@ -38,59 +38,61 @@ const WRITER: &str = "org.apache.kafka.tools.ConsoleProducer";
 const READER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
 
-#[test]
-fn topics() {
-    let Some(client) = Client::of("java") else { return };
+pub(crate) fn topics(client: &Client) {
     let topic = unique("tool-topics");
     let made = tool(
-        &client,
+        client,
         TOPICS,
         &["--create", "--topic", &topic, "--partitions", "3", "--config", "retention.ms=7200000"],
         "",
     );
     assert!(made.contains(&format!("Created topic {topic}.")), "{made}");
     client.wait_for_partitions(&topic, 3);
-    assert!(tool(&client, TOPICS, &["--list"], "").lines().any(|l| l == topic));
-    let shown = tool(&client, TOPICS, &["--describe", "--topic", &topic], "");
+    assert!(tool(client, TOPICS, &["--list"], "").lines().any(|l| l == topic));
+    let shown = tool(client, TOPICS, &["--describe", "--topic", &topic], "");
     assert!(shown.contains("PartitionCount: 3") && shown.contains("ReplicationFactor: 1"), "{shown}");
     assert!(shown.contains("retention.ms=7200000"), "{shown}");
     assert_eq!(shown.lines().filter(|l| l.contains("Leader: ") && l.contains("Isr: ")).count(), 3, "{shown}");
-    tool(&client, TOPICS, &["--alter", "--topic", &topic, "--partitions", "4"], "");
+    tool(client, TOPICS, &["--alter", "--topic", &topic, "--partitions", "4"], "");
     client.wait_for_partitions(&topic, 4);
-    let fewer = attempt(&client, TOPICS, &["--alter", "--topic", &topic, "--partitions", "2"], "");
+    let fewer = attempt(client, TOPICS, &["--alter", "--topic", &topic, "--partitions", "2"], "");
     assert_ne!(fewer.status, 0, "{}", fewer.out);
-    let again = attempt(&client, TOPICS, &["--create", "--topic", &topic], "");
+    let again = attempt(client, TOPICS, &["--create", "--topic", &topic], "");
     assert!(again.status != 0 && (again.out + &again.err).contains("already exists"));
-    tool(&client, TOPICS, &["--delete", "--topic", &topic], "");
+    tool(client, TOPICS, &["--delete", "--topic", &topic], "");
     eventually("the topic is gone", || {
-        let listed = tool(&client, TOPICS, &["--list"], "");
+        let listed = tool(client, TOPICS, &["--list"], "");
         if listed.lines().any(|l| l == topic) { Err(json!(listed)) } else { Ok(()) }
     });
 }
 
-#[test]
-fn configs() {
-    let Some(client) = Client::of("java") else { return };
+per_client!(topics: java);
+
+pub(crate) fn configs(client: &Client) {
     let topic = client.topic("tool-configs", 1, &json!({}));
     let about = ["--entity-type", "topics", "--entity-name", &topic];
     let with = |more: &[&'static str]| [&about[..], more].concat();
     let altered =
-        tool(&client, CONFIGS, &with(&["--alter", "--add-config", "retention.ms=7200000,max.message.bytes=70000"]), "");
+        tool(client, CONFIGS, &with(&["--alter", "--add-config", "retention.ms=7200000,max.message.bytes=70000"]), "");
     assert!(altered.contains("Completed updating config"), "{altered}");
-    let shown = tool(&client, CONFIGS, &with(&["--describe"]), "");
+    let shown = tool(client, CONFIGS, &with(&["--describe"]), "");
     assert!(shown.contains("retention.ms=7200000") && shown.contains("DYNAMIC_TOPIC_CONFIG"), "{shown}");
-    tool(&client, CONFIGS, &with(&["--alter", "--delete-config", "retention.ms"]), "");
-    let shown = tool(&client, CONFIGS, &with(&["--describe"]), "");
+    tool(client, CONFIGS, &with(&["--alter", "--delete-config", "retention.ms"]), "");
+    let shown = tool(client, CONFIGS, &with(&["--describe"]), "");
     assert!(!shown.contains("retention.ms=7200000") && shown.contains("max.message.bytes=70000"), "{shown}");
-    let all = tool(&client, CONFIGS, &with(&["--describe", "--all"]), "");
+    let all = tool(client, CONFIGS, &with(&["--describe", "--all"]), "");
     assert!(all.contains("cleanup.policy=delete") && all.contains("DEFAULT_CONFIG"), "{all}");
-    let broker = client.run("metadata", json!({"topic": topic}))["brokers"][0]["id"].to_string();
-    let all =
-        tool(&client, CONFIGS, &["--entity-type", "brokers", "--entity-name", &broker, "--describe", "--all"], "");
-    assert!(all.contains("log.dirs=") && all.contains("STATIC_BROKER_CONFIG"), "{all}");
-    let wrong = attempt(&client, CONFIGS, &with(&["--alter", "--add-config", "no.such=1"]), "");
+    for broker in client.run("metadata", json!({"topic": topic}))["brokers"].as_array().expect("a list") {
+        let broker = broker["id"].to_string();
+        let about = ["--entity-type", "brokers", "--entity-name", &broker, "--describe", "--all"];
+        let all = tool(client, CONFIGS, &about, "");
+        assert!(all.contains("log.dirs=") && all.contains("STATIC_BROKER_CONFIG"), "{all}");
+    }
+    let wrong = attempt(client, CONFIGS, &with(&["--alter", "--add-config", "no.such=1"]), "");
     assert_ne!(wrong.status, 0, "{}", wrong.out);
 }
+
+per_client!(configs: java);
 
 #[test]
 fn console_writer_and_reader() {
@@ -107,15 +109,13 @@ fn console_writer_and_reader() {
     assert_eq!(tool(&client, READER, &args, ""), "third\n");
 }
 
-#[test]
-fn consumer_groups() {
-    let Some(client) = Client::of("java") else { return };
+pub(crate) fn consumer_groups(client: &Client) {
     let (topic, group) = (client.topic("tool-groups", 2, &json!({})), unique("tool-group"));
     let records: Vec<Value> = (0..20).map(|i| json!({"partition": i % 2, "value": i.to_string()})).collect();
     client.produce(&topic, &json!(records), &json!({}));
     let read = ["--topic", &topic, "--group", &group, "--from-beginning", "--max-messages", "20"];
-    assert_eq!(tool(&client, READER, &read, "").lines().count(), 20);
-    assert!(tool(&client, GROUPS, &["--list"], "").lines().any(|l| l == group));
+    assert_eq!(tool(client, READER, &read, "").lines().count(), 20);
+    assert_eq!(tool(client, GROUPS, &["--list"], "").lines().filter(|l| *l == group).count(), 1);
     let shown = |client: &Client| tool(client, GROUPS, &["--describe", "--group", &group], "");
     // Columns: group, topic, partition, current offset, log end offset, lag, ...
     let lags = |text: &str| -> Vec<String> {
@@ -125,24 +125,26 @@ fn consumer_groups() {
         lags.sort_unstable();
         lags
     };
-    let text = shown(&client);
+    let text = shown(client);
     assert_eq!(lags(&text), ["0 10 10 0", "1 10 10 0"], "{text}");
     let reset = ["--reset-offsets", "--group", &group, "--topic", &topic, "--to-offset", "4", "--execute"];
-    tool(&client, GROUPS, &reset, "");
-    let text = shown(&client);
+    tool(client, GROUPS, &reset, "");
+    let text = shown(client);
     assert_eq!(lags(&text), ["0 4 10 6", "1 4 10 6"], "{text}");
     let reset = ["--reset-offsets", "--group", &group, "--topic", &topic, "--to-earliest", "--execute"];
-    tool(&client, GROUPS, &reset, "");
-    let text = shown(&client);
+    tool(client, GROUPS, &reset, "");
+    let text = shown(client);
     assert_eq!(lags(&text), ["0 0 10 10", "1 0 10 10"], "{text}");
-    let state = tool(&client, GROUPS, &["--describe", "--group", &group, "--state"], "");
+    let state = tool(client, GROUPS, &["--describe", "--group", &group, "--state"], "");
     assert!(state.contains("Empty"), "{state}");
-    tool(&client, GROUPS, &["--delete-offsets", "--group", &group, "--topic", &format!("{topic}:1")], "");
-    let text = shown(&client);
+    tool(client, GROUPS, &["--delete-offsets", "--group", &group, "--topic", &format!("{topic}:1")], "");
+    let text = shown(client);
     assert_eq!(lags(&text).len(), 1, "{text}");
-    tool(&client, GROUPS, &["--delete", "--group", &group], "");
-    assert!(!tool(&client, GROUPS, &["--list"], "").lines().any(|l| l == group));
+    tool(client, GROUPS, &["--delete", "--group", &group], "");
+    assert!(!tool(client, GROUPS, &["--list"], "").lines().any(|l| l == group));
 }
+
+per_client!(consumer_groups: java);
 
 #[test]
 fn get_offsets_and_delete_records() {
@@ -164,21 +166,23 @@ fn get_offsets_and_delete_records() {
     assert_eq!(offset("earliest"), format!("{topic}:0:6\n"));
 }
 
-#[test]
-fn log_dirs() {
-    let Some(client) = Client::of("java") else { return };
+pub(crate) fn log_dirs(client: &Client) {
     let topic = client.topic("tool-log-dirs", 2, &json!({}));
     client.produce(&topic, &json!([{"partition": 0, "value": {"size": 5000, "seed": 1}}]), &json!({}));
-    let told = tool(&client, "org.apache.kafka.tools.LogDirsCommand", &["--describe", "--topic-list", &topic], "");
+    let told = tool(client, "org.apache.kafka.tools.LogDirsCommand", &["--describe", "--topic-list", &topic], "");
     let line = told.lines().find(|l| l.starts_with('{')).unwrap_or_else(|| panic!("{told}"));
     let told: Value = serde_json::from_str(line).expect("JSON");
-    let directory = &told["brokers"][0]["logDirs"][0];
-    assert!(directory["error"].is_null(), "{told}");
-    let partitions = directory["partitions"].as_array().expect("a list");
+    let brokers = told["brokers"].as_array().expect("a list");
+    assert_eq!(brokers.len(), client.broker.brokers, "{told}");
+    let directories = brokers.iter().map(|broker| &broker["logDirs"][0]);
+    let partitions: Vec<&Value> = directories.flat_map(|dir| dir["partitions"].as_array().expect("a list")).collect();
     assert_eq!(partitions.len(), 2, "{told}");
+    assert!(brokers.iter().all(|broker| broker["logDirs"][0]["error"].is_null()), "{told}");
     let first = partitions.iter().find(|p| p["partition"] == format!("{topic}-0")).expect("partition 0");
     assert!(first["size"].as_i64().is_some_and(|s| s >= 5000), "{told}");
 }
+
+per_client!(log_dirs: java);
 
 #[test]
 fn performance_tests() {

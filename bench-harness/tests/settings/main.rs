@@ -86,6 +86,7 @@ const SEEN: &[Sight] = &[
         net::listeners,
         &["listeners", "advertised.listeners", "listener.security.protocol.map", "node.id", "broker.id", "broker.rack"],
     ),
+    (net::cores_as_brokers, &["ringlog.advertise"]),
     (
         groups::members,
         &[

@@ -2,11 +2,11 @@
 
 use super::client::{BROKER, Client, NOBODY, broker, options, values};
 use nix::sys::signal::Signal;
-use ringlog_bench_harness::broker::{Broker, free_port};
+use ringlog_bench_harness::broker::{Broker, free_port, free_ports};
 use ringlog_bench_harness::peer::{Body, Peer, batch};
 use ringlog_bench_harness::wait::until;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
@@ -417,4 +417,43 @@ pub(crate) fn listeners() {
     let brokers = told(v4(any));
     assert_eq!((brokers[0].0, brokers[0].2), (9, i32::from(any)));
     assert!(!brokers[0].1.is_empty() && brokers[0].1 != "0.0.0.0", "{brokers:?}");
+}
+
+/// Each core a broker: on a port of its own, told at the advertised port with its number, holding partitions nobody else tells of. A
+/// port that is taken stops the start and is named.
+#[test]
+pub(crate) fn cores_as_brokers() {
+    let port = free_ports(3);
+    let settings = options(&[
+        &format!("listeners=OUT://127.0.0.1:{port}"),
+        "advertised.listeners=OUT://broker.example:1234",
+        "listener.security.protocol.map=OUT:PLAINTEXT",
+        "ringlog.advertise=cores",
+        "ringlog.cores=0,0,0",
+        "node.id=5",
+    ]);
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port + 2)).expect("it was free a moment ago");
+    let mut broker = Broker::prepare("cores", settings);
+    broker.spawn();
+    assert!(!broker.wait(Duration::from_secs(20)).success());
+    let said = format!("OUT cannot listen on 127.0.0.1:{} for core 2", port + 2);
+    assert!(broker.log().contains(&said), "{}", broker.log());
+    drop(taken);
+    broker.spawn();
+    let at = |core: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port + core));
+    until("it answers", || Peer::connect(at(0)).is_ok());
+    let row = |core: i32| (5 + core * 1_048_576, "broker.example".to_string(), 1234 + core, String::new());
+    Client::at(at(0)).create("t", 6, &[]);
+    let mut held = Vec::new();
+    for core in 0..3 {
+        let mut client = Client::at(at(core));
+        assert_eq!(client.metadata(&[], false).brokers, [row(0), row(1), row(2)]);
+        // Every core serves every partition.
+        (0..6).for_each(|partition| assert_eq!(client.put("t", partition, 100), i64::from(core)));
+        held.push(client.log_dirs()[0].2.iter().filter(|(name, _)| name.starts_with("t-")).count());
+    }
+    assert_eq!(held, [2, 2, 2], "each core tells of its own partitions");
+    broker.assert_alive();
+    let (status, _) = broker.terminate();
+    assert!(status.success());
 }
