@@ -6,9 +6,8 @@ keys! {
     "ringlog.cores", List, None, Valid::Cpus, ReadOnly, Acts,
         "CPUs to run shards on, as `0,2-3`; one named twice carries two. Unset: every CPU this process may use.";
     "ringlog.advertise", String, Some("node"), Valid::OneOf(&["node", "cores"]), ReadOnly, Acts,
-        "What clients see as brokers: this node, or each of its cores, so that they send straight to the core that owns a partition. Core k \
-         listens k ports above each listener (on any port where that is 0) and is told as k ports above the advertised one; its id is \
-         node.id + k * 1048576.";
+        "What clients see as brokers: this `node`, or each of its `cores`, which listens k ports above each listener (0: on any), is told as k \
+         ports above the advertised one, and has the id node.id + k * 1048576.";
     "ringlog.memory.bytes", Long, Some("-1"), at_least(-1), ReadOnly, Acts,
         "Memory for log blocks in this process, shared out to the shards, bytes; -1: chosen at start.";
     "ringlog.log.flush", String, Some("durable"), Valid::OneOf(&["durable", "relaxed"]), ClusterWide, Acts,
