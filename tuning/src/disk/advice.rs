@@ -1,7 +1,7 @@
 //! What was measured, as settings: few, and only where the figures are clear of what noise does. The defaults were measured, too, with
 //! the whole broker.
 
-use super::{Measured, SIZES};
+use super::{Cell, Measured, write};
 
 /// A setting and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,42 +28,62 @@ pub fn advice(measured: &Measured) -> Vec<Advice> {
     all
 }
 
-/// Cost of a write of its own for so many bytes, over that of the journal, which writes them twice among much else.
-fn direct_over_journal(measured: &Measured, size: usize) -> f64 {
-    let best = SIZES.iter().map(|size| measured.write(*size, 4).mb_per_second()).fold(1.0, f64::max);
-    measured.write(size, 16).each() / (2.0 * size as f64 / best)
+/// What a write of its own for so many bytes costs, over what the journal costs for them: there they are part of one large
+/// write at a time, and are written once more to their segment, in pieces and several at a time.
+fn direct_over_journal(round: &[Cell], size: usize) -> f64 {
+    let journal = write(round, 256 << 10, 1).mb_per_second();
+    let destage = write(round, DESTAGE_DEFAULT, 4).mb_per_second();
+    write(round, size, 16).each() / (size as f64 / journal + size as f64 / destage)
+}
+
+/// What every round says, as the one nearest to the default says it; `None` if one of them says the default, or otherwise.
+fn agreed(measured: &Measured, default: usize, says: impl Fn(&[Cell]) -> usize) -> Option<usize> {
+    let said: Vec<usize> = measured.writes.iter().map(|round| says(round)).collect();
+    let (least, most) = (*said.iter().min()?, *said.iter().max()?);
+    if least > default { Some(least) } else { (most < default).then_some(most) }
 }
 
 /// From which size on a partition's bytes of a turn are better written by themselves.
 fn direct_min(measured: &Measured) -> Option<Advice> {
-    let ratio = |size| direct_over_journal(measured, size);
-    let larger = [64 << 10, 256 << 10];
-    let value = if ratio(4 << 10) * CLEAR < 1.0 {
-        4 << 10
-    } else if ratio(DIRECT_DEFAULT) > CLEAR {
-        larger.into_iter().find(|size| ratio(*size) <= 1.0).unwrap_or(larger[1])
-    } else {
-        DIRECT_DEFAULT
+    let (small, larger) = (4 << 10, [64 << 10, 256 << 10]);
+    let value = agreed(measured, DIRECT_DEFAULT, |round| {
+        let ratio = |size| direct_over_journal(round, size);
+        if ratio(small) * CLEAR < 1.0 {
+            small
+        } else if ratio(DIRECT_DEFAULT) > CLEAR {
+            larger.into_iter().find(|size| ratio(*size) <= 1.0).unwrap_or(larger[1])
+        } else {
+            DIRECT_DEFAULT
+        }
+    })?;
+    let shown = |size: usize| {
+        let all: Vec<f64> = measured.writes.iter().map(|round| direct_over_journal(round, size)).collect();
+        let ends = (all.iter().copied().fold(f64::INFINITY, f64::min), all.iter().copied().fold(0.0, f64::max));
+        format!("{:.1} to {:.1} for {} KiB", ends.0, ends.1, size >> 10)
     };
-    (value != DIRECT_DEFAULT).then(|| Advice {
+    Some(Advice {
         setting: "ringlog.journal.direct.min.bytes",
         value: value as u64,
         why: format!(
-            "a write of its own costs {:.1} of what the journal costs for 4 KiB, {:.1} for 16 KiB, {:.1} for 64 KiB",
-            ratio(4 << 10),
-            ratio(16 << 10),
-            ratio(64 << 10)
+            "a write of its own costs, over what the journal costs, {}, {}, {}",
+            shown(small),
+            shown(DIRECT_DEFAULT),
+            shown(larger[0])
         ),
     })
 }
 
 /// Larger pieces where small ones are far from what the device can do; each takes memory for every partition that is written.
 fn destage(measured: &Measured) -> Option<Advice> {
-    let speed = |size| measured.write(size, 4).mb_per_second();
     let larger = 256 << 10;
-    (speed(DESTAGE_DEFAULT) * CLEAR * CLEAR < speed(larger)).then(|| Advice {
+    let value = agreed(measured, DESTAGE_DEFAULT, |round| {
+        let speed = |size| write(round, size, 4).mb_per_second();
+        if speed(DESTAGE_DEFAULT) * CLEAR * CLEAR < speed(larger) { larger } else { DESTAGE_DEFAULT }
+    })?;
+    let speed = |size| measured.write(size, 4).mb_per_second();
+    Some(Advice {
         setting: "ringlog.destage.bytes",
-        value: larger as u64,
+        value: value as u64,
         why: format!(
             "{:.0} MB/s in pieces of 64 KiB, {:.0} in those of 256 KiB, four at once",
             speed(DESTAGE_DEFAULT),
@@ -90,53 +110,56 @@ fn prev_power_of_two(n: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::measure::Took;
-    use super::super::{Cell, DEPTHS};
+    use super::super::{DEPTHS, SIZES};
     use super::*;
 
     /// A device that takes `start` us for an operation and then so many bytes a microsecond, whatever the depth.
-    fn measured(start: f64, bytes_per_us: f64, free: u64) -> Measured {
-        let mut writes = Vec::new();
+    fn round(start: f64, bytes_per_us: f64) -> Vec<Cell> {
+        let mut cells = Vec::new();
         for size in SIZES {
             for depth in DEPTHS {
                 let each = start + size as f64 / bytes_per_us;
                 let took = Took::of(&vec![each as u64; 1000], size as u64 * 1000, each / 1e3);
-                writes.push(Cell { size, depth, took });
+                cells.push(Cell { size, depth, took });
             }
         }
-        Measured {
-            device: Vec::new(),
-            writes,
-            reads: Vec::new(),
-            flushes: Vec::new(),
-            zeroing: Vec::new(),
-            free,
-            cpus: 2,
-        }
+        cells
     }
 
-    fn settings(measured: &Measured) -> Vec<(&'static str, u64)> {
-        advice(measured).into_iter().map(|a| (a.setting, a.value)).collect()
+    fn settings(writes: Vec<Vec<Cell>>, free: u64) -> Vec<(&'static str, u64)> {
+        let (device, reads, flushes, zeroing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let measured = Measured { device, writes, reads, flushes, zeroing, free, cpus: 2 };
+        advice(&measured).into_iter().map(|a| (a.setting, a.value)).collect()
     }
+
+    const ROOM: u64 = 1 << 40;
 
     #[test]
     fn a_device_as_the_defaults_were_measured_on_changes_nothing() {
-        assert_eq!(settings(&measured(4.0, 2000.0, 1 << 40)), []);
+        assert_eq!(settings(vec![round(4.0, 2000.0)], ROOM), []);
     }
 
     #[test]
     fn a_device_without_a_price_for_each_operation_takes_small_ones() {
-        assert_eq!(settings(&measured(0.2, 2000.0, 1 << 40)), [("ringlog.journal.direct.min.bytes", 4096)]);
+        assert_eq!(settings(vec![round(0.2, 2000.0)], ROOM), [("ringlog.journal.direct.min.bytes", 4096)]);
     }
 
     #[test]
     fn a_disk_that_turns_takes_large_ones() {
-        let found = settings(&measured(5000.0, 150.0, 1 << 40));
-        assert_eq!(found, [("ringlog.journal.direct.min.bytes", 256 << 10), ("ringlog.destage.bytes", 256 << 10)]);
+        let found = settings(vec![round(5000.0, 150.0); 3], ROOM);
+        assert_eq!(found, [("ringlog.journal.direct.min.bytes", 64 << 10), ("ringlog.destage.bytes", 256 << 10)]);
+    }
+
+    #[test]
+    fn what_one_round_says_and_another_does_not_is_noise() {
+        assert_eq!(settings(vec![round(5000.0, 150.0), round(4.0, 2000.0)], ROOM), []);
+        assert_eq!(settings(vec![round(5000.0, 150.0), round(0.2, 2000.0)], ROOM), []);
     }
 
     #[test]
     fn journals_leave_room_for_the_log() {
-        assert_eq!(settings(&measured(4.0, 2000.0, 3 << 30)), [("ringlog.journal.bytes", 64 << 20)]);
-        assert_eq!(settings(&measured(4.0, 2000.0, 100 << 20)), [("ringlog.journal.bytes", 16 << 20)]);
+        let device = || vec![round(4.0, 2000.0)];
+        assert_eq!(settings(device(), 3 << 30), [("ringlog.journal.bytes", 64 << 20)]);
+        assert_eq!(settings(device(), 100 << 20), [("ringlog.journal.bytes", 16 << 20)]);
     }
 }

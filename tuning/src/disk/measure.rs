@@ -48,6 +48,13 @@ impl Took {
         self.seconds * 1e6 / self.count().max(1) as f64
     }
 
+    /// Takes in another run of the same.
+    pub fn add(&mut self, other: &Took) {
+        self.histogram.add(&other.histogram).expect("the bounds are the same");
+        self.bytes += other.bytes;
+        self.seconds += other.seconds;
+    }
+
     #[cfg(test)]
     pub(super) fn of(micros: &[u64], bytes: u64, seconds: f64) -> Took {
         let mut histogram = empty();

@@ -20,6 +20,8 @@ pub const SIZES: [usize; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20];
 pub const DEPTHS: [usize; 5] = [1, 2, 4, 8, 16];
 const READ_SIZES: [usize; 3] = [4 << 10, 64 << 10, 1 << 20];
 const READ_DEPTHS: [usize; 2] = [1, 8];
+/// How often all writes are measured: what one round says and another does not is noise.
+const ROUNDS: u32 = 3;
 /// Free space that is left alone, besides twice what is written.
 const SPARE: u64 = 256 << 20;
 /// Less than this is measured within the device's cache at most.
@@ -71,7 +73,8 @@ pub struct Zeroed {
 pub struct Measured {
     /// What the system says of the device.
     pub device: Vec<(&'static str, String)>,
-    pub writes: Vec<Cell>,
+    /// Of each round.
+    pub writes: Vec<Vec<Cell>>,
     pub reads: Vec<Cell>,
     pub flushes: Vec<Flushed>,
     pub zeroing: Vec<Zeroed>,
@@ -103,7 +106,10 @@ pub fn measure(dir: &Path, budget: &Budget, progress: &mut dyn FnMut(&str)) -> i
     let file = Scratch::new(dir)?;
     progress("writing the file that is measured");
     let (region, plain) = fill(&file, budget.bytes, budget.share(10))?;
-    let writes = matrix(&file, Op::Write, region, (&SIZES, &DEPTHS), budget.share(35), progress)?;
+    let mut writes = Vec::new();
+    for _ in 0..ROUNDS {
+        writes.push(matrix(&file, Op::Write, region, (&SIZES, &DEPTHS), budget.share(35) / ROUNDS, progress)?);
+    }
     let reads = matrix(&file, Op::Read, region, (&READ_SIZES, &READ_DEPTHS), budget.share(10), progress)?;
     let mut flushes = flushes(&file, region, budget.share(25), progress)?;
     flushes.extend(loaded(&file, region, budget.share(10), progress)?);
@@ -228,12 +234,21 @@ fn device(host: &Host) -> Vec<(&'static str, String)> {
 }
 
 impl Measured {
-    pub fn write(&self, size: usize, depth: usize) -> &Took {
-        let found = self.writes.iter().find(|cell| cell.size == size && cell.depth == depth);
-        &found.expect("every size and depth was measured").took
+    /// Writes of a size and depth, all rounds together.
+    pub fn write(&self, size: usize, depth: usize) -> Took {
+        let mut rounds = self.writes.iter().map(|round| write(round, size, depth));
+        let mut all = rounds.next().expect("there is a round").clone();
+        rounds.for_each(|took| all.add(took));
+        all
     }
 
     pub fn flush(&self, method: &str, beside: &str) -> Option<&Took> {
         self.flushes.iter().find(|f| f.method == method && f.beside == beside).map(|f| &f.took)
     }
+}
+
+/// Writes of a size and depth in one round.
+pub fn write(round: &[Cell], size: usize, depth: usize) -> &Took {
+    let found = round.iter().find(|cell| cell.size == size && cell.depth == depth);
+    &found.expect("every size and depth was measured").took
 }

@@ -30,7 +30,7 @@ pub fn text(measured: &Measured, advice: &[Advice]) -> String {
     );
     for size in SIZES {
         let took = measured.write(size, 1);
-        let _ = writeln!(text, "  {:>5} KiB {} {}", size >> 10, bar(took), shown(took.percentile(50.0)));
+        let _ = writeln!(text, "  {:>5} KiB {} {}", size >> 10, bar(&took), shown(took.percentile(50.0)));
     }
     text.push_str("\nwrites, MB/s, by how many are under way\n            ");
     DEPTHS.iter().for_each(|depth| {

@@ -1,8 +1,8 @@
 //! The text of `ringlog.tuned`: the figures for people, and the settings for the broker. Its format is the engine's.
 
-use super::Measured;
 use super::advice::Advice;
 use super::measure::Took;
+use super::{DEPTHS, Measured, SIZES};
 use ringlog_engine::config::tuned::{END, FORMAT, Tuned};
 use std::fmt::Write;
 
@@ -13,10 +13,13 @@ pub fn text(measured: &Measured, advice: &[Advice], date: &str, kernel: &str) ->
     for (name, value) in &measured.device {
         let _ = writeln!(text, "{name}={value}");
     }
-    for (what, cells) in [("write", &measured.writes), ("read", &measured.reads)] {
-        for cell in cells {
-            figures(&mut text, &format!("measured.{what}.{}.depth.{}", cell.size, cell.depth), &cell.took);
+    for size in SIZES {
+        for depth in DEPTHS {
+            figures(&mut text, &format!("measured.write.{size}.depth.{depth}"), &measured.write(size, depth));
         }
+    }
+    for cell in &measured.reads {
+        figures(&mut text, &format!("measured.read.{}.depth.{}", cell.size, cell.depth), &cell.took);
     }
     for flush in &measured.flushes {
         figures(&mut text, &format!("measured.flush.{}.{}", flush.method, flush.beside), &flush.took);
