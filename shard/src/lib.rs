@@ -9,5 +9,6 @@ pub mod io;
 pub mod mail;
 mod start;
 pub mod store;
+mod tuned;
 
 pub use start::start;

@@ -17,6 +17,8 @@ const JOURNAL_DEFAULT: u64 = 128 << 20;
 const JOURNAL_LEAST: u64 = 16 << 20;
 /// A measurement that says otherwise than the default has to say so by this factor.
 const CLEAR: f64 = 1.25;
+/// MB/s at which pieces hold nobody back: a core journals less.
+const ENOUGH: f64 = 1000.0;
 /// Part of the free space that all journals take at most, unless they cannot be smaller.
 const JOURNALS_PART: u64 = 20;
 
@@ -73,12 +75,13 @@ fn direct_min(measured: &Measured) -> Option<Advice> {
     })
 }
 
-/// Larger pieces where small ones are far from what the device can do; each takes memory for every partition that is written.
+/// Larger pieces where small ones would hold a core back; each takes memory for every partition that is written.
 fn destage(measured: &Measured) -> Option<Advice> {
     let larger = 256 << 10;
     let value = agreed(measured, DESTAGE_DEFAULT, |round| {
         let speed = |size| write(round, size, 4).mb_per_second();
-        if speed(DESTAGE_DEFAULT) * CLEAR * CLEAR < speed(larger) { larger } else { DESTAGE_DEFAULT }
+        let slow = speed(DESTAGE_DEFAULT) < ENOUGH && speed(DESTAGE_DEFAULT) * CLEAR < speed(larger);
+        if slow { larger } else { DESTAGE_DEFAULT }
     })?;
     let speed = |size| measured.write(size, 4).mb_per_second();
     Some(Advice {
