@@ -223,7 +223,7 @@ fn interrupts(host: &Host, nic: &str) -> Vec<String> {
 
 fn irq_affinity(host: &Host) -> Finding {
     either((|| {
-        let (cpus, mut shown, mut changes) = (cpus(host), Vec::new(), Vec::new());
+        let (cpus, mut shown, mut changes, mut off) = (cpus(host), Vec::new(), Vec::new(), false);
         for nic in nics(host)? {
             let irqs = interrupts(host, &nic);
             if irqs.is_empty() {
@@ -238,17 +238,19 @@ fn irq_affinity(host: &Host) -> Finding {
             }
             let one = taken.iter().all(|on| *on == taken[0] && !on.contains(['-', ',']));
             if irqs.len() > 1 && cpus.len() > 1 && one {
+                off = true;
                 for (k, irq) in irqs.iter().enumerate() {
                     let path = format!("/proc/irq/{irq}/smp_affinity_list");
                     let old = host.read(&path).map_err(|trouble| Finding::of(trouble, "no affinity"))?;
-                    changes.push(plain(&path, &old, &cpus[k % cpus.len()].to_string()));
+                    let new = cpus[k % cpus.len()].to_string();
+                    changes.extend((old != new).then(|| plain(&path, &old, &new)));
                 }
             }
             let mut distinct = taken.clone();
             distinct.dedup();
             shown.push((nic, format!("{} interrupts on CPU {}", irqs.len(), distinct.join(" "))));
         }
-        Ok(Finding::judged(changes.is_empty(), gathered(&shown)).with(changes))
+        Ok(Finding::judged(!off, gathered(&shown)).with(changes))
     })())
 }
 
