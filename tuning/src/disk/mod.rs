@@ -252,3 +252,17 @@ pub fn write(round: &[Cell], size: usize, depth: usize) -> &Took {
     let found = round.iter().find(|cell| cell.size == size && cell.depth == depth);
     &found.expect("every size and depth was measured").took
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_room_is_short_nothing_is_measured() {
+        let dir = std::env::temp_dir();
+        let huge = Budget { bytes: 1 << 50, ..Budget::QUICK };
+        let why = refusal(&dir, &huge).expect("no disk has that much");
+        assert!(why.contains("are free") && why.contains("are needed"), "{why}");
+        assert_eq!(refusal(&dir, &Budget { bytes: 0, ..huge }), None);
+    }
+}
