@@ -152,7 +152,7 @@ fn uses(name: &str) -> Vec<(String, String)> {
 #[test]
 fn unsafe_stays_where_it_is_allowed() {
     judge("`unsafe` outside its places", &uses("unsafe"), UNSAFE);
-    for root in ["engine/src/lib.rs", "net/src/lib.rs"] {
+    for root in ["engine/src/lib.rs", "net/src/lib.rs", "tuning/src/lib.rs"] {
         assert!(source::code_of(&read(root)).contains("#![forbid(unsafe_code)]"), "{root} does not forbid unsafe code");
     }
 }
@@ -214,6 +214,18 @@ fn the_crates_are_a_line() {
     }
 }
 
+/// It reads and changes the host; of the broker it knows the names of settings. Nobody knows it.
+#[test]
+fn tuning_stands_beside_the_line() {
+    let ours = |folder: &str| -> Vec<String> {
+        dependencies(folder).into_iter().filter(|name| name.starts_with("ringlog-")).collect()
+    };
+    assert_eq!(ours("tuning"), ["ringlog-engine"]);
+    for folder in ["engine", "net", "shard", "bench-harness"] {
+        assert!(!ours(folder).contains(&"ringlog-tuning".to_string()), "{folder} uses tuning");
+    }
+}
+
 #[test]
 fn nothing_is_left_to_do_and_nothing_is_skipped() {
     let mut found = Vec::new();
@@ -235,7 +247,7 @@ fn nothing_is_left_to_do_and_nothing_is_skipped() {
 #[test]
 fn cargo_test_runs_every_test_program() {
     let mut found = Vec::new();
-    for folder in ["engine", "net", "shard", "bench-harness"] {
+    for folder in ["engine", "net", "shard", "bench-harness", "tuning"] {
         let text = read(&format!("{folder}/Cargo.toml"));
         for section in text.split("\n[").filter(|s| s.starts_with("[test]]") && s.contains("test = false")) {
             let path = section.lines().find_map(|l| l.strip_prefix("path = ")).unwrap_or("?").trim_matches('"');

@@ -10,5 +10,6 @@ mod listen;
 pub mod mail;
 mod start;
 pub mod store;
+mod tuned;
 
 pub use start::start;

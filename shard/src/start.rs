@@ -22,6 +22,7 @@ use crate::store::commit::Committer;
 use crate::store::hand::Recycled;
 use crate::store::space::Space;
 use crate::store::{Dir, Store, StoreLimits};
+use crate::tuned;
 use ringlog_engine::batch::Records;
 use ringlog_engine::codec::Decoder;
 use ringlog_engine::config::{BrokerConfig, ServerProperties};
@@ -113,8 +114,14 @@ fn settings(arguments: &StartArgs) -> Result<BrokerConfig, Vec<String>> {
     for (key, value) in &arguments.overrides {
         properties.set_override(&format!("{key}={value}")).map_err(|e| vec![e.to_string()])?;
     }
-    let (config, notices) =
-        BrokerConfig::load(&properties).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let load = |properties: &ServerProperties| {
+        BrokerConfig::load(properties).map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let (config, _) = load(&properties)?;
+    for line in tuned::lay_under(&mut properties, &config.log_dirs)? {
+        println!("notice: {line}");
+    }
+    let (config, notices) = load(&properties)?;
     for notice in notices {
         println!("notice: {}: {}", notice.key, notice.message);
     }

@@ -149,6 +149,39 @@ pub(crate) fn refusals() {
     fs::remove_dir_all(dir).expect("our own");
 }
 
+/// What `ringlog tune disk` left in a log directory acts where the operator says nothing, and is told; what is not understood stops
+/// the start.
+#[test]
+pub(crate) fn tuned() {
+    let overrides = ["ringlog.cores=0", "ringlog.destage.bytes=65536"].map(str::to_string).to_vec();
+    let mut broker = Broker::prepare("tuned", Options { overrides, ..Options::default() });
+    fs::create_dir_all(broker.data_dir()).expect("target is writable");
+    let settings = "ringlog.journal.bytes=33554432\nringlog.destage.bytes=131072\n";
+    let text = format!("version=1\ndate=2026-11-26 10:00:00\n{settings}end=yes\n");
+    fs::write(broker.data_dir().join("ringlog.tuned"), text).expect("writable");
+    broker.launch();
+    let log = broker.log();
+    assert!(log.contains("notice: settings from ringlog.tuned of 2026-11-26 10:00:00 in"), "{log}");
+    assert!(log.contains("ringlog.destage.bytes=131072 (not taken: yours is 65536)"), "{log}");
+    let journals: Vec<u64> = super::client::files(&broker.data_dir(), ".rlj").into_iter().map(|(_, len)| len).collect();
+    assert_eq!(journals.iter().sum::<u64>(), 33_554_432, "{journals:?}");
+    let dir = home("tuned");
+    let data = dir.join("data");
+    fs::create_dir_all(&data).expect("target is writable");
+    broker.terminate();
+    for (text, words) in [
+        ("version=2\nend=yes\n", "version 2"),
+        ("version=1\nringlog.destage.bytes=131072\n", "cut short"),
+        ("version=1\nringlog.cores=0\nend=yes\n", "ringlog.cores is not a setting that belongs there"),
+        ("version=1\nringlog.destage.bytes=1\nend=yes\n", "ringlog.destage.bytes"),
+    ] {
+        fs::write(data.join("ringlog.tuned"), text).expect("writable");
+        let said = refused(&dir, &[]);
+        assert!(said.contains("ringlog.tuned: ") && said.contains(words), "{text:?} is refused with {said:?}");
+    }
+    fs::remove_dir_all(dir).expect("our own");
+}
+
 /// Kafka's data is left untouched.
 #[test]
 pub(crate) fn kafka_directory() {

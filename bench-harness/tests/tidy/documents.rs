@@ -128,7 +128,7 @@ fn the_readme_has_the_table_of_our_settings() {
 #[test]
 fn settings_in_documents_exist() {
     let known: BTreeSet<&str> = render::rows().iter().map(|row| row.name).collect();
-    let files = ["ringlog.meta", "ringlog.lock", "ringlog.room"];
+    let files = ["ringlog.meta", "ringlog.lock", "ringlog.room", "ringlog.tuned"];
     let mut wrong = Vec::new();
     for document in DOCUMENTS {
         for (line, quote) in quoted(&read(document)) {

@@ -4,6 +4,7 @@
 //! - `keys`: the tables, one row a setting; `key`: what a row is, and how a value is read
 //! - `properties`: the file format; `broker`: a start's settings, typed; `listeners`: their addresses
 //! - `topic`: what is in force for one topic; `describe`, `alter`: the admin requests; `render`: for people
+//! - `tuned`: defaults that were measured
 //!
 //! Dynamic settings live in the metadata image. Every core builds its own [`BrokerConfig`] and [`TopicConfig`]s from
 //! them when the image changes, so reading a setting is reading a field.
@@ -17,6 +18,7 @@ pub mod listeners;
 pub mod properties;
 pub mod render;
 pub mod topic;
+pub mod tuned;
 
 pub use broker::BrokerConfig;
 pub use listeners::Listener;

@@ -54,6 +54,11 @@ impl ServerProperties {
         }
     }
 
+    /// Sets what neither the file nor an override says.
+    pub fn set_default(&mut self, key: &str, value: &str) {
+        self.values.entry(key.to_string()).or_insert_with(|| value.to_string());
+    }
+
     pub fn values(&self) -> &Values {
         &self.values
     }
@@ -169,6 +174,12 @@ mod tests {
         properties.set_override("listeners=").unwrap();
         assert_eq!(properties.values()["num.partitions"], "4");
         assert_eq!(properties.values()["listeners"], "");
+        properties.set_default("num.partitions", "9");
+        properties.set_default("node.id", "9");
+        assert_eq!(
+            (properties.values()["num.partitions"].as_str(), properties.values()["node.id"].as_str()),
+            ("4", "9")
+        );
         assert!(properties.set_override("num.partitions").is_err());
         assert!(properties.set_override("=4").is_err());
     }

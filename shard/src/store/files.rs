@@ -4,6 +4,7 @@
 //! <log dir>/ringlog.meta                                   format version, cluster and node id
 //! <log dir>/ringlog.lock                                   held while a broker runs
 //! <log dir>/ringlog.room                                   holds room for the next start; nothing is in it
+//! <log dir>/ringlog.tuned                                  what `ringlog tune disk` measured; the start reads it, and nobody else
 //! <log dir>/journal-<incarnation>-<core>-<0|1>.rlj         journals
 //! <log dir>/recycled-<core>-<number>.seg                   blocks to be used again
 //! <log dir>/<topic>/<partition>.<topic id>/<base offset>.log     segments: Kafka batches and nothing else
