@@ -10,6 +10,7 @@ use crate::mail::SlotAddr;
 use crate::store::Store;
 use crate::store::ranges::FileRange;
 use ringlog_engine::types::MonoMs;
+use ringlog_net::api::ApiKey;
 use ringlog_net::frame::PREFIX;
 use ringlog_net::produce::ProducePatch;
 use std::collections::VecDeque;
@@ -66,6 +67,9 @@ pub enum Work {
 #[derive(Debug)]
 pub struct Slot {
     pub work: Work,
+    pub api: ApiKey,
+    /// When the turn began that took the request, ns.
+    pub begun: u64,
     /// acks=0: nothing is sent.
     pub silent: bool,
     /// The answer's bytes, and the records to send in between, at their positions.

@@ -95,11 +95,11 @@ metrics! {
     APPENDED_BATCHES "ringlog_appended_batches_total" Counter None Metrics ["core"] "Batches appended to logs.";
     APPENDED_RECORDS "ringlog_appended_records_total" Counter None Metrics ["core"] "Records appended to logs.";
     READ_BYTES "ringlog_read_bytes_total" Counter Bytes Metrics ["core", "path"]
-        "Bytes that logs gave to fetches: memory (of the tail), direct (read past the page cache by O_DIRECT), splice (from a segment's file through the page cache).";
+        "Bytes that logs gave to fetches (one that waits for more is given the same again): memory (of the tail), direct (read past the page cache by O_DIRECT), splice (from a segment's file through the page cache).";
     READS "ringlog_reads_total" Counter None Metrics ["core", "path"]
         "Reads of a log that gave bytes, by where the first of them was: memory, direct, splice.";
-    COLD_LOOKUPS "ringlog_cold_lookups_total" Counter None Metrics ["core", "result"]
-        "Looks for a batch that is not in the tail's memory: hit (in a block read before), miss (the disk is asked, or is being asked).";
+    COLD_READS "ringlog_cold_reads_total" Counter None Metrics ["core", "result"]
+        "Reads of what is not in the tail's memory, but for those by splice: hit (in a block read before), miss (they wait for the disk and are made again).";
     DISK_READ_BYTES "ringlog_disk_read_bytes_total" Counter Bytes Metrics ["core"] "Bytes read from segments by O_DIRECT.";
 
     // The disk.
