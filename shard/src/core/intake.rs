@@ -14,7 +14,7 @@ use crate::io::{ConnId, Io};
 use ringlog_engine::limits::COLD_REQUEST_BYTES;
 use ringlog_engine::types::MonoMs;
 use ringlog_net::api::ApiKey;
-use ringlog_net::frame::frame_length;
+use ringlog_net::frame::{RequestHeader, frame_length};
 use ringlog_net::refusal::{Action, Refusal};
 use std::collections::VecDeque;
 
@@ -32,6 +32,8 @@ const COLD_PER_TURN: usize = 1 << 20;
 /// The first in line is closed after this long without a byte, in ms, and below this rate, in bytes per ms.
 const STALLED_MS: u64 = 1000;
 const SLOWEST: u64 = 64;
+/// Bytes of its client id that a connection keeps.
+const CLIENT_ID_KEPT: usize = 128;
 /// A peer that leaves an answer untaken for this long is closed if memory is short.
 const UNTAKEN_MS: u64 = 10_000;
 
@@ -240,7 +242,7 @@ impl<I: Io> Shard<I> {
         };
         // One that was put back is begun again: it was counted then.
         if !again {
-            self.meter.request(header.api.key, len);
+            self.count(k, len, &header);
         }
         let begun = match header.api.key {
             ApiKey::Produce => self.begin_produce(k, len, &header, rope, &pieces),
@@ -269,6 +271,18 @@ impl<I: Io> Shard<I> {
                 self.starved.push_back(k);
                 false
             }
+        }
+    }
+
+    fn count(&mut self, k: u32, len: usize, header: &RequestHeader<'_>) {
+        self.meter.request(header.api.key, len);
+        let conn = self.conns[k as usize].as_mut().expect("it asked");
+        conn.request_bytes += len as u64;
+        if conn.client_id.is_none() && conn.next_request() == 0 {
+            let mut id = Vec::new();
+            header.client_id.iter().for_each(|rope| rope.append_to(&mut id));
+            id.truncate(CLIENT_ID_KEPT);
+            conn.client_id = Some(String::from_utf8_lossy(&id).into());
         }
     }
 

@@ -17,6 +17,7 @@ pub mod produce;
 pub mod questions;
 pub mod route;
 pub mod sessions;
+pub mod tell;
 
 use crate::io::memory::{BlockMut, Span};
 use crate::io::queue::{Parked, Receiver, Sender};
@@ -59,7 +60,8 @@ const DONE_MAX: usize = 4096;
 /// How often connections are looked at for idleness, and memory and disks for their levels, ms.
 const HOUSEKEEPING_MS: u64 = 1000;
 
-/// How the cores of a node reach each other, and the checker, which is one more after the last core.
+/// How the cores of a node reach each other, the checker, which is one more after the last core, and the admin thread, which comes
+/// after that.
 pub struct Post {
     /// By core; the own entry is unused.
     pub to: Vec<Sender<Mail>>,
@@ -276,6 +278,7 @@ impl<I: Io> Shard<I> {
 
     /// Turns until told to stop.
     pub fn run(&mut self) -> std::io::Result<()> {
+        self.clock = measure::Clock::at(self.io.nanos());
         while !self.turn()? {}
         Ok(())
     }
@@ -441,6 +444,7 @@ impl<I: Io> Shard<I> {
             }
             Mail::ConnectionClosed { core, ip } => self.door.left(core, ip),
             Mail::ImageApplied { revision } => self.on_image_applied(revision),
+            Mail::Tell(tell) => self.on_tell(tell),
             Mail::Stop => self.stopping = true,
         }
     }
@@ -650,6 +654,7 @@ impl<I: Io> Shard<I> {
                 let (put, from_file) = put_answer(&mut self.out, &mut self.store, slot, &mut pieces);
                 bytes += put;
                 range = from_file;
+                conn.response_bytes += put as u64;
                 self.meter.response(slot.api, put);
                 if slot.sent < slot.out.len() {
                     break;

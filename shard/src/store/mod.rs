@@ -318,6 +318,13 @@ impl Store {
         self.partitions.iter().enumerate().filter_map(|(k, p)| Some((PartIdx(k as u32), p.as_ref()?)))
     }
 
+    /// Partitions from a place in the table on, so many places of it, and where to go on.
+    pub fn piece(&self, from: u32, places: usize) -> (impl Iterator<Item = &Partition>, Option<u32>) {
+        let to = self.partitions.len().min(from as usize + places);
+        let piece = self.partitions[(from as usize).min(to)..to].iter().flatten().filter(|p| p.erase.is_none());
+        (piece, (to < self.partitions.len()).then_some(to as u32))
+    }
+
     /// Takes in a partition, new or recovered.
     pub fn add(
         &mut self,
