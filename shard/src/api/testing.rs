@@ -66,6 +66,7 @@ impl Node {
             client_id: "test",
             random: [5; 16],
             dirs: &self.dirs,
+            error: Default::default(),
         }
     }
 

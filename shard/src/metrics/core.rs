@@ -117,12 +117,15 @@ fn counters<const N: usize>() -> [Counter; N] {
     std::array::from_fn(|_| Counter::default())
 }
 
+/// The place of all that are neither Produce nor Fetch.
+const OTHER: usize = 2;
+
 /// Which of [`API_CLASSES`] an API is in.
 fn class(api: ApiKey) -> usize {
     match api {
         ApiKey::Produce => 0,
         ApiKey::Fetch => 1,
-        _ => 2,
+        _ => OTHER,
     }
 }
 
@@ -181,9 +184,20 @@ impl CoreMeter {
     /// An error code is answered; no error counts as none.
     #[inline]
     pub fn error(&self, api: ApiKey, code: i16) {
-        if code != 0
-            && let Some(counter) = self.errors[class(api)].get((code + 1) as usize)
-        {
+        if code != 0 {
+            self.count_error(class(api), code);
+        }
+    }
+
+    /// An error code is answered by an API that is neither Produce nor Fetch.
+    pub fn cold_error(&self, code: i16) {
+        if code != 0 {
+            self.count_error(OTHER, code);
+        }
+    }
+
+    fn count_error(&self, class: usize, code: i16) {
+        if let Some(counter) = usize::try_from(code + 1).ok().and_then(|at| self.errors[class].get(at)) {
             counter.add(1);
         }
     }

@@ -1,5 +1,5 @@
 //! The one table of metrics: names, kinds, units, labels and what they mean. A test holds every scrape, the shipped dashboard and
-//! the alert rules to it. Not here: how figures are counted (beside this) and written.
+//! the alert rules to it. Not here: how figures are counted ([`super::core`]) and written ([`super::page`]).
 //!
 //! Names follow Prometheus: prefix `ringlog_` (the standard `process_` for what any process has), base units, `_total` for
 //! counters. A label with a closed set of values has the set in its help.
@@ -179,6 +179,32 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    /// Names of metrics in a text, histograms' without the ends of their series.
+    fn named(text: &str) -> BTreeSet<&str> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let ours = words.filter(|word| word.starts_with("ringlog_") || word.starts_with("process_"));
+        let base = |name: &'static str| ["_bucket", "_sum", "_count"].map(|end| (name, format!("{name}{end}")));
+        let histograms: Vec<_> =
+            METRICS.iter().filter(|m| m.kind == Kind::Histogram).flat_map(|m| base(m.name)).collect();
+        ours.map(|word| histograms.iter().find(|(_, series)| series == word).map_or(word, |(name, _)| name)).collect()
+    }
+
+    #[test]
+    fn the_dashboard_and_the_rules_use_what_there_is() {
+        let known: BTreeSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        let dashboard = include_str!("../../metrics/ringlog-dashboard.json");
+        let parsed: serde_json::Value = serde_json::from_str(dashboard).expect("JSON");
+        assert!(parsed["panels"].as_array().is_some_and(|panels| panels.len() > 30));
+        let rules = include_str!("../../metrics/ringlog-alerts.yml");
+        let tests = include_str!("../../metrics/ringlog-alerts-test.yml");
+        for (text, least) in [(dashboard, 40), (rules, 10), (tests, 10)] {
+            let used = named(text);
+            assert!(used.len() >= least, "{used:?}");
+            let unknown: Vec<_> = used.difference(&known).collect();
+            assert!(unknown.is_empty(), "{unknown:?}");
+        }
+    }
+
     #[test]
     fn names_follow_the_conventions() {
         let mut seen = BTreeSet::new();
@@ -192,6 +218,7 @@ mod tests {
             assert_eq!(*unit == Unit::Seconds, base.ends_with("_seconds"), "{name}");
             assert_eq!(*unit == Unit::Bytes, base.ends_with("_bytes"), "{name}");
             assert!(help.ends_with('.') && !help.contains('\n'), "{name}: {help}");
+            assert!(!labels.contains(&"le"), "{name}");
             assert!(labels.iter().all(|label| label.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')), "{name}");
         }
     }

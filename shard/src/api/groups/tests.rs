@@ -55,6 +55,7 @@ impl Desk {
             client_id: "client",
             random: [3; 16],
             dirs: &[],
+            error: Default::default(),
         }
     }
 
