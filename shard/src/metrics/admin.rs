@@ -120,9 +120,7 @@ impl Endpoint {
     /// Why the process should be restarted, line by line.
     fn unhealthy(&self) -> String {
         let Some(view) = &self.view else { return String::new() };
-        let ages = view.meters.iter().map(|meter| Duration::from_nanos(view.turn_age(meter)));
-        let hanging = ages.enumerate().filter(|(_, age)| *age > HANGS);
-        hanging.map(|(core, age)| format!("core {core} has not turned for {} s\n", age.as_secs())).collect()
+        hanging(view.meters.iter().map(|meter| Duration::from_nanos(view.turn_age(meter))))
     }
 
     /// Why clients should not be sent here, line by line.
@@ -135,9 +133,55 @@ impl Endpoint {
     }
 }
 
+/// Which cores hang, by the age of their last turns.
+fn hanging(ages: impl Iterator<Item = Duration>) -> String {
+    let hanging = ages.enumerate().filter(|(_, age)| *age > HANGS);
+    hanging.map(|(core, age)| format!("core {core} has not turned for {} s\n", age.as_secs())).collect()
+}
+
 fn told(good: &str, trouble: String) -> Response {
     match trouble.is_empty() {
         true => Response::text(Status::Ok, format!("{good}\n")),
         false => Response::text(Status::Unavailable, trouble),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16, chosen: bool) -> AdminAddress {
+        AdminAddress { host: "127.0.0.1".into(), port, chosen }
+    }
+
+    #[test]
+    fn an_address_that_is_taken_stops_the_start_only_if_it_was_chosen() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let start = |chosen| Admin::start(Some(&address(port, chosen)), Instant::now());
+        assert!(start(false).is_ok_and(|admin| admin.is_none()));
+        let why = start(true).err().expect("it was chosen");
+        assert!(why.starts_with("ringlog.admin.address: cannot listen on 127.0.0.1:"), "{why}");
+        assert!(why.contains("Another process has it"), "{why}");
+        assert!(Admin::start(None, Instant::now()).is_ok_and(|admin| admin.is_none()));
+    }
+
+    #[test]
+    fn before_the_cores_run_it_is_alive_and_not_ready() {
+        let (_cores, told) = channel();
+        let mut endpoint = Endpoint { began: Instant::now(), told, view: None };
+        let mut ask = |path: &str| endpoint.answer(&Request::new(path));
+        assert_eq!(ask("/healthz"), Response::text(Status::Ok, "alive\n"));
+        assert_eq!(ask("/readyz"), Response::text(Status::Unavailable, "starting\n"));
+        let page = ask("/metrics");
+        assert!(page.status == Status::Ok && page.body.contains("\nringlog_uptime_seconds "), "{page:?}");
+        assert_eq!(ask("/metrics/").status, Status::NotFound);
+    }
+
+    #[test]
+    fn a_core_that_has_not_turned_for_long_is_named() {
+        let ages = [1, 10, 11, 60].map(Duration::from_secs);
+        let expected = "core 2 has not turned for 11 s\ncore 3 has not turned for 60 s\n";
+        assert_eq!(hanging(ages.into_iter()), expected);
     }
 }

@@ -42,6 +42,13 @@ pub struct Response {
     pub body: String,
 }
 
+#[cfg(test)]
+impl Request {
+    pub fn new(path: &str) -> Request {
+        Request { path: path.into(), accept: String::new(), head_only: false }
+    }
+}
+
 impl Response {
     pub fn text(status: Status, body: impl Into<String>) -> Response {
         Response { status, content_type: "text/plain; charset=utf-8", body: body.into() }
