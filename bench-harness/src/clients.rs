@@ -30,6 +30,8 @@ pub enum Runtime {
     Java,
     /// kcat, as Debian packages it: a program, no driver.
     Kcat,
+    /// Prometheus' promtool, as Debian packages it: no client, but installed like one.
+    Promtool,
 }
 
 impl Runtime {
@@ -40,6 +42,7 @@ impl Runtime {
             Runtime::Node => "node",
             Runtime::Java => "java",
             Runtime::Kcat => "kcat",
+            Runtime::Promtool => "promtool",
         }
     }
 
@@ -49,7 +52,7 @@ impl Runtime {
             Runtime::Python => &[("python3", "--version")],
             Runtime::Node => &[("node", "--version"), ("npm", "--version")],
             Runtime::Java => &[("javac", "-version"), ("mvn", "--version")],
-            Runtime::Kcat => &[("apt-get", "--version"), ("dpkg-deb", "--version")],
+            Runtime::Kcat | Runtime::Promtool => &[("apt-get", "--version"), ("dpkg-deb", "--version")],
         }
     }
 
@@ -115,7 +118,9 @@ pub fn install(runtime: Runtime) -> bool {
         Runtime::Python => install_python(&dir),
         Runtime::Node => install_node(&dir),
         Runtime::Java => install_java(&dir),
-        Runtime::Kcat => install_kcat(&dir),
+        Runtime::Kcat => install_debian(runtime, &dir, true),
+        // It needs nothing else; what its package does is for the server in it.
+        Runtime::Promtool => install_debian(runtime, &dir, false),
     }
     fs::write(stamp_path, stamp).expect("target is writable");
     true
@@ -155,23 +160,21 @@ fn install_java(dir: &Path) {
     step(maven.arg(format!("-DoutputDirectory={}", dir.join("libs").display())));
 }
 
-/// Unpacks the Debian packages of kcat that this machine lacks. Nothing is installed into the system, so no root is needed.
-fn install_kcat(dir: &Path) {
+/// Unpacks Debian packages, with those they need that this machine lacks or without. Nothing is installed into the system, so no root is needed.
+fn install_debian(runtime: Runtime, dir: &Path, with_needs: bool) {
     let lists = dir.join("lists");
     fs::create_dir_all(lists.join("partial")).expect("writable");
     let state = format!("Dir::State::Lists={}", lists.display());
     step(Command::new("apt-get").args(["-o", &state, "-qq", "update"]));
-    let plan = Command::new("apt-get")
-        .args(["-o", &state, "install", "--simulate", "--no-install-recommends"])
-        .args(packages(Runtime::Kcat))
-        .output()
-        .expect("apt-get runs");
-    let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
-    let mut wanted: Vec<&str> =
-        plan.lines().filter_map(|l| l.strip_prefix("Inst ")).filter_map(|l| l.split_whitespace().next()).collect();
+    let mut plan = Command::new("apt-get");
+    plan.args(["-o", &state, "install", "--simulate", "--no-install-recommends"]).args(packages(runtime));
+    let plan = plan.output().expect("apt-get runs").stdout;
+    let plan = String::from_utf8_lossy(&plan).into_owned();
+    let planned = plan.lines().filter_map(|l| l.strip_prefix("Inst ")).filter_map(|l| l.split_whitespace().next());
+    let mut wanted: Vec<String> = planned.filter(|_| with_needs).map(str::to_string).collect();
     if wanted.is_empty() {
-        // Installed on this machine already.
-        wanted.push("kcat");
+        // Or installed on this machine already.
+        wanted = packages(runtime);
     }
     step(Command::new("apt-get").current_dir(dir).args(["-o", &state, "-qq", "download"]).args(wanted));
     for entry in fs::read_dir(dir).expect("readable").flatten() {
@@ -241,7 +244,7 @@ impl Driver {
             Runtime::Python => &PYTHON,
             Runtime::Node => &NODE,
             Runtime::Java => &JAVA,
-            Runtime::Kcat => return None,
+            Runtime::Kcat | Runtime::Promtool => return None,
         };
         cell.get_or_init(|| install(runtime).then(|| Self::start(runtime))).as_ref()
     }
@@ -252,7 +255,7 @@ impl Driver {
             Runtime::Python => Command::new(dir.join("bin/python")),
             Runtime::Node => Command::new("node"),
             Runtime::Java => Command::new("java"),
-            Runtime::Kcat => panic!("kcat is a program, not a driver"),
+            Runtime::Kcat | Runtime::Promtool => panic!("{} is a program, not a driver", runtime.name()),
         };
         match runtime {
             Runtime::Python => command.arg("-B").arg(sources().join("python/driver.py")),

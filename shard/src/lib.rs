@@ -8,6 +8,7 @@ pub mod core;
 pub mod io;
 mod listen;
 pub mod mail;
+pub mod metrics;
 mod start;
 pub mod store;
 mod tuned;

@@ -114,6 +114,7 @@ const SEEN: &[Sight] = &[
             "inter.broker.listener.name",
         ],
     ),
+    (start::admin_address, &["ringlog.admin.address"]),
     (start::stock_file, &["controller.listener.names"]),
     (store::directories, &["log.dirs", "log.dir", "metadata.log.dir"]),
     (store::cores, &["ringlog.cores"]),

@@ -133,6 +133,7 @@ pub(crate) fn refusals() {
         (&["ringlog.memory.bytes=1000000"], &["ringlog.memory.bytes", "too little"]),
         (&["ringlog.cores=4000"], &["ringlog.cores"]),
         (&["num.partitions=none"], &["num.partitions"]),
+        (&["ringlog.admin.address=here"], &["ringlog.admin.address", "host:port"]),
         (&["max.connections.per.ip.overrides=here:4"], &["max.connections.per.ip.overrides"]),
         (&["remote.log.storage.system.enable=true"], &["remote.log.storage.system.enable"]),
     ] {
@@ -179,6 +180,25 @@ pub(crate) fn tuned() {
         let said = refused(&dir, &[]);
         assert!(said.contains("ringlog.tuned: ") && said.contains(words), "{text:?} is refused with {said:?}");
     }
+    fs::remove_dir_all(dir).expect("our own");
+}
+
+/// Metrics are told where it says, or nowhere; an address that was set must be had.
+#[test]
+pub(crate) fn admin_address() {
+    let port = free_port();
+    let mut broker = Broker::start("admin", &[&format!("ringlog.admin.address=127.0.0.1:{port}")]);
+    until("it says where", || broker.log().contains(&format!("  metrics at http://127.0.0.1:{port}/metrics\n")));
+    assert_eq!(broker.admin().port(), port);
+    drop(std::net::TcpStream::connect(broker.admin()).expect("it listens there"));
+    let dir = home("admin");
+    let text = refused(&dir, &[&format!("ringlog.admin.address=127.0.0.1:{port}")]);
+    assert!(text.contains("error: ringlog.admin.address: cannot listen on 127.0.0.1:"), "{text}");
+    assert!(!dir.join("data").exists(), "it is refused before anything is made");
+    broker.assert_alive();
+    let silent = Broker::start("admin-off", &["ringlog.admin.address="]);
+    until("it is ready", || silent.log().contains("try next:"));
+    assert!(!silent.log().contains("metrics at"), "{}", silent.log());
     fs::remove_dir_all(dir).expect("our own");
 }
 

@@ -20,7 +20,7 @@ pub mod render;
 pub mod topic;
 pub mod tuned;
 
-pub use broker::BrokerConfig;
+pub use broker::{AdminAddress, BrokerConfig};
 pub use listeners::Listener;
 pub use properties::ServerProperties;
 pub use topic::TopicConfig;

@@ -8,12 +8,14 @@
 
 mod api_versions;
 mod client;
+mod errors;
 mod old;
 mod shape;
 
 pub use api_versions::{api_versions, api_versions_error, api_versions_fallback};
 pub use bytes::Bytes;
 pub use client::{Undecodable, decode_response, encode_request, negotiate};
+pub use errors::Errors;
 pub use kafka_protocol::messages;
 /// A request with its answer, as tools send them: see [`encode_request`].
 pub use kafka_protocol::protocol::Request as Call;
@@ -29,7 +31,7 @@ use crate::guard;
 use crate::refusal::Refusal;
 
 /// The answer of a cold API, in every version that is served.
-pub trait Answer: Sized {
+pub trait Answer: Errors + Sized {
     const KEY: ApiKey;
 
     /// Appends the body. What the version cannot carry is left out.

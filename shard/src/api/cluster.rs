@@ -38,12 +38,12 @@ pub enum Kept {
 pub fn begin(context: &Context<'_>, request: Request, version: i16, correlation_id: i32, out: &mut Vec<u8>) -> Step {
     let (questions, kept) = match request {
         Request::ApiVersions(_) => {
-            answer(out, version, correlation_id, api_versions(version));
+            answer(context, out, version, correlation_id, api_versions(version));
             return Step::Done;
         }
         Request::InitProducerId(request) => match refuse_producer(&request) {
             Some(code) => {
-                answer(out, version, correlation_id, no_producer(code));
+                answer(context, out, version, correlation_id, no_producer(code));
                 return Step::Done;
             }
             None => (vec![(Target::Controller, Question::Control(Command::ProducerId))], Kept::ProducerId),
@@ -70,11 +70,11 @@ pub fn finish(
     out: &mut Vec<u8>,
 ) {
     match kept {
-        Kept::Offsets(spread) => answer(out, version, correlation_id, offsets_listed(spread, answers)),
-        Kept::EpochEnds(spread) => answer(out, version, correlation_id, epochs_ended(spread, answers)),
-        Kept::Producers(spread) => answer(out, version, correlation_id, producers_described(spread, answers)),
-        Kept::LogDirs => answer(out, version, correlation_id, log_dirs(context, answers)),
-        Kept::ProducerId => answer(out, version, correlation_id, producer(answers)),
+        Kept::Offsets(spread) => answer(context, out, version, correlation_id, offsets_listed(spread, answers)),
+        Kept::EpochEnds(spread) => answer(context, out, version, correlation_id, epochs_ended(spread, answers)),
+        Kept::Producers(spread) => answer(context, out, version, correlation_id, producers_described(spread, answers)),
+        Kept::LogDirs => answer(context, out, version, correlation_id, log_dirs(context, answers)),
+        Kept::ProducerId => answer(context, out, version, correlation_id, producer(answers)),
     }
 }
 

@@ -45,11 +45,11 @@ pub fn begin(context: &Context<'_>, request: Request, version: i16, correlation_
         Request::AlterConfigs(request) => replace(context, request),
         Request::IncrementalAlterConfigs(request) => alter(context, request),
         Request::DescribeConfigs(request) => {
-            answer(out, version, correlation_id, describe(context, &request));
+            answer(context, out, version, correlation_id, describe(context, &request));
             return Step::Done;
         }
         Request::ListConfigResources(request) => {
-            answer(out, version, correlation_id, list(context, &request, version));
+            answer(context, out, version, correlation_id, list(context, &request, version));
             return Step::Done;
         }
         other => panic!("{:?} is not of this family", other.key()),
@@ -67,7 +67,7 @@ pub fn begin(context: &Context<'_>, request: Request, version: i16, correlation_
 }
 
 pub fn finish(
-    _context: &Context<'_>,
+    context: &Context<'_>,
     kept: Kept,
     answers: Vec<Answer>,
     version: i16,
@@ -83,7 +83,13 @@ pub fn finish(
                     .with_resource_type(kind)
                     .with_resource_name(name)
             });
-            answer(out, version, correlation_id, AlterConfigsResponse::default().with_responses(rows.collect()));
+            answer(
+                context,
+                out,
+                version,
+                correlation_id,
+                AlterConfigsResponse::default().with_responses(rows.collect()),
+            );
         }
         Kept::Alter(items) => {
             let rows = altered(items, answers).map(|(kind, name, (code, why))| {
@@ -94,7 +100,7 @@ pub fn finish(
                     .with_resource_name(name)
             });
             let response = IncrementalAlterConfigsResponse::default().with_responses(rows.collect());
-            answer(out, version, correlation_id, response);
+            answer(context, out, version, correlation_id, response);
         }
     }
 }

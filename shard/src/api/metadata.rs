@@ -47,12 +47,14 @@ pub fn begin(context: &Context<'_>, request: Request, version: i16, correlation_
                 let kept = super::Kept::Metadata(Kept { request, created });
                 return Step::Ask { questions: vec![(Target::Controller, question)], kept };
             }
-            answer(out, version, correlation_id, metadata(context, request, version, &BTreeMap::new()));
+            answer(context, out, version, correlation_id, metadata(context, request, version, &BTreeMap::new()));
         }
         Request::DescribeTopicPartitions(request) => {
-            answer(out, version, correlation_id, describe_topics(context, &request));
+            answer(context, out, version, correlation_id, describe_topics(context, &request));
         }
-        Request::DescribeCluster(request) => answer(out, version, correlation_id, describe_cluster(context, &request)),
+        Request::DescribeCluster(request) => {
+            answer(context, out, version, correlation_id, describe_cluster(context, &request))
+        }
         other => panic!("{:?} is not of this family", other.key()),
     }
     Step::Done
@@ -73,7 +75,7 @@ pub fn finish(
     });
     let refused = |(name, result): (String, Result<_, Refusal>)| Some((name, result.err()?.0));
     let refusals = kept.created.into_iter().zip(results).filter_map(refused).collect();
-    answer(out, version, correlation_id, metadata(context, kept.request, version, &refusals));
+    answer(context, out, version, correlation_id, metadata(context, kept.request, version, &refusals));
 }
 
 /// Topics to be made because they are asked for by name. The broker's own are made by what needs them.

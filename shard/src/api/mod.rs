@@ -22,6 +22,7 @@ use ringlog_engine::group;
 use ringlog_engine::metadata::Image;
 use ringlog_engine::types::{CoreId, Now, PartitionKey, TopicId};
 use ringlog_net::cold::{self, Request, StrBytes};
+use std::cell::Cell;
 use std::net::SocketAddr;
 
 /// What a handler may look at: the state of its core at the beginning of this turn.
@@ -41,6 +42,8 @@ pub struct Context<'a> {
     pub random: [u8; 16],
     /// Log directories in the order of `log.dirs`.
     pub dirs: &'a [DirInfo],
+    /// Set to the first error code that is answered.
+    pub error: Cell<i16>,
 }
 
 /// A log directory as the node knows it.
@@ -297,7 +300,14 @@ pub fn finish(
 }
 
 /// Appends an answer. That it does not fit its version is a bug of the handler that made it.
-pub(crate) fn answer<A: cold::Answer>(out: &mut Vec<u8>, version: i16, correlation_id: i32, answer: A) {
+pub(crate) fn answer<A: cold::Answer>(
+    context: &Context<'_>,
+    out: &mut Vec<u8>,
+    version: i16,
+    correlation_id: i32,
+    answer: A,
+) {
+    context.error.set(answer.first_error());
     if let Err(why) = cold::encode(out, version, correlation_id, answer) {
         panic!("{why}");
     }

@@ -70,6 +70,7 @@ impl Node {
             client_id: "test",
             random: [5; 16],
             dirs: &self.dirs,
+            error: Default::default(),
         }
     }
 

@@ -63,10 +63,10 @@ pub fn finish(
     out: &mut Vec<u8>,
 ) {
     match kept {
-        Kept::Create(items) => answer(out, version, correlation_id, created(context, items, answers, version)),
-        Kept::Delete(items) => answer(out, version, correlation_id, deleted(context, items, answers, version)),
-        Kept::Partitions(items) => answer(out, version, correlation_id, grown(items, answers)),
-        Kept::Records(spread) => answer(out, version, correlation_id, records_deleted(spread, answers)),
+        Kept::Create(items) => answer(context, out, version, correlation_id, created(context, items, answers, version)),
+        Kept::Delete(items) => answer(context, out, version, correlation_id, deleted(context, items, answers, version)),
+        Kept::Partitions(items) => answer(context, out, version, correlation_id, grown(items, answers)),
+        Kept::Records(spread) => answer(context, out, version, correlation_id, records_deleted(spread, answers)),
     }
 }
 

@@ -10,6 +10,7 @@ use ringlog_engine::types::CoreId;
 use ringlog_net::cold;
 use ringlog_net::frame::RequestHeader;
 use ringlog_net::refusal::Action;
+use std::cell::Cell;
 
 /// A cold request that waits for answers.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl<I: Io> Shard<I> {
             id.append_to(&mut client_id);
         }
         let client_id = String::from_utf8_lossy(&client_id).into_owned();
-        let mut slot = self.new_slot(len);
+        let mut slot = self.new_slot(header.api.key, len);
         let request = match cold::decode(header.api, version, body) {
             Ok(request) => request,
             Err(refusal) => {
@@ -44,6 +45,7 @@ impl<I: Io> Shard<I> {
                 if cold::encode(&mut slot.out, version, correlation_id, cold::api_versions_error(code)).is_err() {
                     return Err(refusal.into());
                 }
+                self.meter.cold_error(code.code());
                 self.push_slot(k, slot);
                 self.mark(k);
                 return Ok(());
@@ -87,7 +89,7 @@ impl<I: Io> Shard<I> {
     fn with_context<T>(&mut self, k: u32, client_id: &str, f: impl FnOnce(&Context<'_>) -> T) -> T {
         let random = self.random();
         let conn = self.conns[k as usize].as_ref().expect("it asked");
-        f(&Context {
+        let context = Context {
             image: &self.routes.image,
             config: &self.config,
             now: self.now,
@@ -98,7 +100,11 @@ impl<I: Io> Shard<I> {
             client_id,
             random,
             dirs: &self.setup.dirs,
-        })
+            error: Cell::new(0),
+        };
+        let done = f(&context);
+        self.meter.cold_error(context.error.get());
+        done
     }
 
     fn ask(&mut self, reply: ReplyTo, target: Target, question: Question) {

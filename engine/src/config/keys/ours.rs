@@ -8,6 +8,8 @@ keys! {
     "ringlog.advertise", String, Some("node"), Valid::OneOf(&["node", "cores"]), ReadOnly, Acts,
         "What clients see as brokers: this `node`, or each of its `cores`, which listens k ports above each listener (0: on any), is told as k \
          ports above the advertised one, and has the id node.id + k * 1048576.";
+    "ringlog.admin.address", String, Some("127.0.0.1:9099"), Valid::Any, ReadOnly, Acts,
+        "Where metrics and health are told over HTTP, host:port; empty: nowhere.";
     "ringlog.memory.bytes", Long, Some("-1"), at_least(-1), ReadOnly, Acts,
         "Memory for log blocks in this process, shared out to the shards, bytes; -1: chosen at start.";
     "ringlog.log.flush", String, Some("durable"), Valid::OneOf(&["durable", "relaxed"]), ClusterWide, Acts,

@@ -70,7 +70,7 @@ pub fn finish(
     correlation_id: i32,
     out: &mut Vec<u8>,
 ) {
-    let mut reply = Reply { out, version, correlation_id };
+    let mut reply = Reply { context, out, version, correlation_id };
     match kept {
         Kept::FindCoordinator { keys } => reply.send(admin::found(context, &Home::of(context), keys, only(answers))),
         Kept::JoinGroup { member_id } => reply.send(member::joined(only(answers), member_id, version)),
@@ -90,6 +90,7 @@ pub fn finish(
 
 /// Where a response goes.
 struct Reply<'a> {
+    context: &'a Context<'a>,
     out: &'a mut Vec<u8>,
     version: i16,
     correlation_id: i32,
@@ -97,7 +98,7 @@ struct Reply<'a> {
 
 impl Reply<'_> {
     fn send(&mut self, answer: impl cold::Answer) {
-        super::answer(self.out, self.version, self.correlation_id, answer);
+        super::answer(self.context, self.out, self.version, self.correlation_id, answer);
     }
 }
 

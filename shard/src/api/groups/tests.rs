@@ -57,6 +57,7 @@ impl Desk {
             client_id: "client",
             random: [3; 16],
             dirs: &[],
+            error: Default::default(),
         }
     }
 
