@@ -5,4 +5,6 @@ pub mod broker;
 pub mod clients;
 pub mod crash;
 pub mod peer;
+pub mod prometheus;
+pub mod top;
 pub mod wait;
