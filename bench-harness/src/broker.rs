@@ -137,7 +137,7 @@ fn forget_earlier_runs(home: &Path, name: &str) {
 pub struct Options {
     /// A file of settings.
     pub file: Option<PathBuf>,
-    /// `key=value`, after the test's own `listeners` and `log.dirs`.
+    /// `key=value`, after the test's own `listeners`, `log.dirs` and `ringlog.admin.address`.
     pub overrides: Vec<String>,
     /// A program and arguments to run the broker under (`prlimit ... --`), empty for none.
     pub wrapper: Vec<String>,
@@ -219,7 +219,11 @@ impl Broker {
         let binary = binary.to_str().expect("a UTF-8 path");
         words.extend([binary, "start"]);
         words.extend(self.options.file.as_deref().map(|file| file.to_str().expect("a UTF-8 path")));
-        let own = [format!("listeners=PLAINTEXT://{}", self.addr()), format!("log.dirs={}", self.data_dir().display())];
+        let own = [
+            format!("listeners=PLAINTEXT://{}", self.addr()),
+            format!("log.dirs={}", self.data_dir().display()),
+            "ringlog.admin.address=127.0.0.1:0".to_string(),
+        ];
         for pair in own.iter().chain(&self.options.overrides) {
             words.extend(["--override", pair]);
         }
@@ -249,6 +253,14 @@ impl Broker {
     /// The broker's `log.dirs`.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.join("data")
+    }
+
+    /// Where metrics are told, as its last start said.
+    pub fn admin(&self) -> SocketAddr {
+        let log = self.log();
+        let lines =
+            log.lines().filter_map(|line| line.trim().strip_prefix("metrics at http://")?.strip_suffix("/metrics"));
+        lines.last().expect("the broker said where").parse().expect("an address")
     }
 
     /// Everything the process printed, over all its starts.

@@ -49,6 +49,9 @@ pub const UNPACKED_ON_SHARD_BYTES: usize = 1 << 20;
 pub const BATCHES_WITH_CHECKER: usize = 2;
 /// Log directories of one node.
 pub const LOG_DIRS: usize = 64;
+/// Consumer groups, and offsets committed by them, that one scrape tells.
+pub const GROUPS_TOLD: usize = 2_000;
+pub const OFFSETS_TOLD: usize = 10_000;
 /// Listeners of one node.
 pub const LISTENERS: usize = 16;
 
@@ -105,6 +108,8 @@ limits! {
     "members of a group", Setting("ringlog.max.group.members"), "members", "GROUP_MAX_SIZE_REACHED";
     "metadata of a member", Setting("ringlog.max.member.bytes"), "bytes", "INVALID_REQUEST";
     "metadata of a committed offset", Setting("offset.metadata.max.bytes"), "bytes", "OFFSET_METADATA_TOO_LARGE";
+    "groups in metrics", Fixed(GROUPS_TOLD as u64), "of one scrape", "left out, and counted as left out";
+    "committed offsets in metrics", Fixed(OFFSETS_TOLD as u64), "of one scrape", "left out, and counted as left out";
     "producers of a partition", Setting("ringlog.max.producers.per.partition"), "producers",
         "the longest idle one is forgotten";
     "producers of a shard", Setting("ringlog.max.producers.per.core"), "producers", "the longest idle one is forgotten";

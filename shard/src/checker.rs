@@ -37,9 +37,9 @@ impl Checker {
         found
     }
 
-    /// Turns for ever. `sleep` returns after somebody woke this checker, and may return for no reason.
-    pub fn run(mut self, mut wake: impl FnMut(CoreId), mut sleep: impl FnMut()) -> ! {
-        let me = self.post.parked.len() - 1;
+    /// Turns for ever, at the place `me` in the line of cores. `sleep` returns after somebody woke this checker, and may return for
+    /// no reason.
+    pub fn run(mut self, me: usize, mut wake: impl FnMut(CoreId), mut sleep: impl FnMut()) -> ! {
         loop {
             while self.turn(&mut wake) {}
             self.post.parked[me].park();

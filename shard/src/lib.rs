@@ -7,6 +7,7 @@ pub mod cli;
 pub mod core;
 pub mod io;
 pub mod mail;
+pub mod metrics;
 mod start;
 pub mod store;
 

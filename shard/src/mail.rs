@@ -184,6 +184,8 @@ pub enum Mail {
         core: CoreId,
         ip: std::net::IpAddr,
     },
+    /// A question of the admin thread, and its answer back.
+    Tell(Box<crate::metrics::tell::Tell>),
     /// End cleanly: commit what was accepted, then leave the loop.
     Stop,
 }

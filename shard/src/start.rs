@@ -1,7 +1,7 @@
 //! Starting the broker: from a file of settings to running cores, and back down. Its parts are made and joined here.
 //!
 //! The main thread is core 0. Besides the cores run one thread that waits for signals, one that asks for the disks' free space
-//! (`store/space.rs`), and the checker of heavy batches.
+//! (`store/space.rs`), the checker of heavy batches, and the one that tells metrics (`metrics/admin.rs`).
 
 use crate::api::{DirInfo, owner};
 use crate::boot::{self, Booted, BootedDir, OldJournals, Room};
@@ -16,6 +16,10 @@ use crate::io::thread::{stand_back, take_turns};
 use crate::io::uring::{Uring, UringConfig, Wakers};
 use crate::io::{FileId, Io, ListenOptions, memory::BlockPool};
 use crate::mail::Mail;
+use crate::metrics::admin::Admin;
+use crate::metrics::core::CoreMeter;
+use crate::metrics::gather::Gather;
+use crate::metrics::scrape::View;
 use crate::store::commit::Committer;
 use crate::store::hand::Recycled;
 use crate::store::space::Space;
@@ -74,6 +78,7 @@ fn run(arguments: &StartArgs) -> Result<(), Vec<String>> {
     let cpus = cpus(&config)?;
     let limits = raise_limits(&config);
     check_memory(&config, cpus.len())?;
+    let admin = Admin::start(config.admin.as_ref(), began).map_err(|why| vec![why])?;
     let cores = cpus.len() as u16;
     let now = Now { mono: MonoMs(0), wall: WallMs(wall_ms()) };
     let mut booted = boot::open(&config, cores, now, &mut random, config.limits.producers_per_partition)
@@ -81,7 +86,7 @@ fn run(arguments: &StartArgs) -> Result<(), Vec<String>> {
     let image = Arc::new(read_image(&config, &booted)?);
     booted.notices.extend(absent(&image, &booted));
     let node = Node::new(config, cpus, booted, image, began)?;
-    node.run(limits)
+    node.run(limits, admin)
 }
 
 /// Partitions whose log directory was left out: nobody would know why they have no leader.
@@ -224,6 +229,8 @@ struct Node {
     began: Instant,
     stop: Arc<AtomicBool>,
     retire: Arc<Retire>,
+    /// By core.
+    meters: Vec<Arc<CoreMeter>>,
 }
 
 /// Removes the journals of earlier starts once every core's first commit is durable, in every directory that did not fail; then
@@ -295,21 +302,23 @@ impl Node {
                 DirInfo { path: d.path.display().to_string(), id: d.id, total_bytes, usable_bytes, usable: true }
             })
             .collect();
-        let wakers = Wakers::new(cpus.len() + 1).map_err(|e| vec![format!("making event descriptors: {e}")])?;
+        let wakers = Wakers::new(cpus.len() + 2).map_err(|e| vec![format!("making event descriptors: {e}")])?;
         let space = Space::watch(booted.dirs.iter().map(|d| d.path.clone()))
             .map_err(|e| vec![format!("starting a thread: {e}")])?;
         let old = booted.dirs.iter().map(|d| (d.path.clone(), d.old_journals.clone(), d.room)).collect();
         let (left, reserve_bytes) = (AtomicUsize::new(cpus.len()), config.disk_reserve_bytes);
         let retire = Arc::new(Retire { left, old, space: space.clone(), reserve_bytes });
-        Ok(Node { config, cpus, booted, image, dirs, wakers, space, began, stop: Arc::default(), retire })
+        let meters = cpus.iter().map(|_| Arc::new(CoreMeter::new(booted.dirs.len()))).collect();
+        Ok(Node { config, cpus, booted, image, dirs, wakers, space, began, stop: Arc::default(), retire, meters })
     }
 
     /// Starts the other cores, is core 0, and waits for all to end.
-    fn run(mut self, mut limits: Vec<String>) -> Result<(), Vec<String>> {
+    fn run(mut self, mut limits: Vec<String>, admin: Option<Admin>) -> Result<(), Vec<String>> {
         let cores = self.cpus.len();
         let mut shares = self.share();
         let mut posts = posts(cores);
         self.watch_signals();
+        let admins = posts.pop().expect("the admin thread's");
         self.start_checker(posts.pop().expect("the checker's"))?;
         pin(self.cpus[0]);
         let mut io = self.ring(0)?;
@@ -353,7 +362,10 @@ impl Node {
         if most < wanted {
             limits.push(format!("requests: at most {most} bytes, not {wanted}: more needs more ringlog.memory.bytes"));
         }
-        self.greet(&listening, &limits, &capabilities);
+        self.greet(&listening, admin.as_ref(), &limits, &capabilities);
+        if let Some(admin) = admin {
+            admin.serve(self.view(admins));
+        }
         shard.run().map_err(|e| vec![format!("core 0: the ring failed: {e}")])?;
         for thread in threads {
             let _ = thread.join();
@@ -420,6 +432,21 @@ impl Node {
             began: self.began,
             stop: self.stop.clone(),
             retire: self.retire.clone(),
+            meter: self.meters[core].clone(),
+        }
+    }
+
+    /// What the admin endpoint looks at.
+    fn view(&self, post: Post) -> View {
+        View {
+            meters: self.meters.clone(),
+            cpus: self.cpus.clone(),
+            dirs: self.dirs.iter().map(|d| d.path.clone()).collect(),
+            space: self.space.clone(),
+            began: self.began,
+            connections_max: self.config.limits.connections.min(connections_max()),
+            reserve_bytes: self.config.disk_reserve_bytes,
+            gather: Gather::new(post, self.wakers.clone(), self.cpus.len()),
         }
     }
 
@@ -451,17 +478,20 @@ impl Node {
         let (wakers, me) = (self.wakers.clone(), self.cpus.len());
         let thread = std::thread::Builder::new().name("checker".into()).spawn(move || {
             stand_back();
-            Checker::new(post).run(|core| wakers.ring_bell(usize::from(core.0)), || wakers.wait(me));
+            Checker::new(post).run(me, |core| wakers.ring_bell(usize::from(core.0)), || wakers.wait(me));
         });
         thread.map(drop).map_err(|e| vec![format!("starting a thread: {e}")])
     }
 
-    fn greet(&self, listening: &[SocketAddr], limits: &[String], capabilities: &str) {
+    fn greet(&self, listening: &[SocketAddr], admin: Option<&Admin>, limits: &[String], capabilities: &str) {
         let config = &self.config;
         println!("Ringlog {} is ready after {} ms", env!("CARGO_PKG_VERSION"), self.began.elapsed().as_millis());
         println!("  node {} of cluster {}", config.node_id, self.image.cluster_id());
         for address in listening {
             println!("  listens on {address}");
+        }
+        if let Some(admin) = admin {
+            println!("  metrics at http://{}/metrics", admin.address);
         }
         for dir in &self.dirs {
             println!("  data in {}", dir.path);
@@ -510,6 +540,7 @@ struct Seat {
     began: Instant,
     stop: Arc<AtomicBool>,
     retire: Arc<Retire>,
+    meter: Arc<CoreMeter>,
 }
 
 impl Seat {
@@ -540,6 +571,7 @@ impl Seat {
             },
         );
         let mut store = Store::new(self.core as u16, dirs.collect(), BlockPool::new(memory), limits);
+        store.meter = self.meter.clone();
         let now = io.now();
         let mut metadata = None;
         let mut logs = Vec::new();
@@ -717,15 +749,15 @@ fn take_turns_if_shared(cpu: usize, cpus: &[usize]) {
     }
 }
 
-/// Every pair of cores gets a queue each way, and each core with the checker, whose post is the last.
+/// Every pair of cores gets a queue each way, and each core with the checker and the admin thread, whose posts are the last two.
 fn posts(cores: usize) -> Vec<Post> {
-    let all = cores + 1;
+    let all = cores + 2;
     let parked: Arc<[Parked]> = (0..all).map(|_| Parked::new()).collect();
     let mut to: Vec<Vec<_>> = (0..all).map(|_| Vec::new()).collect();
     let mut from: Vec<Vec<_>> = (0..all).map(|_| Vec::new()).collect();
     for (s, sender) in to.iter_mut().enumerate() {
         for (r, receiver) in from.iter_mut().enumerate() {
-            let room = if s.max(r) == cores { BATCHES_WITH_CHECKER } else { MAIL_QUEUE };
+            let room = if s.max(r) >= cores { BATCHES_WITH_CHECKER } else { MAIL_QUEUE };
             let (tx, rx) = channel::<Mail>(room);
             sender.push(tx);
             receiver.push(rx);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::key::{Key, Kind, Standing, Value, parse_cpus, why};
 use super::keys::{REMOVED, broker_key, nearest_broker_key};
-use super::listeners::{ListenerSettings, listeners};
+use super::listeners::{ListenerSettings, host_and_port, listeners};
 use super::topic::TopicConfig;
 use super::{ConfigError, Layers, Listener, Notice, ServerProperties, Values};
 use crate::limits::{LISTENERS, LOG_DIRS, Limits};
@@ -22,6 +22,8 @@ pub struct BrokerConfig {
     pub rack: Option<String>,
     /// What to open; never empty.
     pub listeners: Vec<Listener>,
+    /// Where metrics and health are told. None: nowhere.
+    pub admin: Option<AdminAddress>,
     /// Never empty, none twice.
     pub log_dirs: Vec<String>,
     /// Where the metadata log is: `metadata.log.dir`, or the first of `log_dirs`.
@@ -56,6 +58,17 @@ pub struct BrokerConfig {
     pub groups: Groups,
     pub producer_ids: ProducerIds,
     pub limits: Limits,
+}
+
+/// `ringlog.admin.address`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AdminAddress {
+    /// Empty: every address. IPv6 without brackets.
+    pub host: String,
+    /// 0: one the system chooses.
+    pub port: u16,
+    /// It was set, and is not just the default.
+    pub chosen: bool,
 }
 
 /// Settings of client connections.
@@ -131,6 +144,7 @@ impl BrokerConfig {
             node_id: read.node_id(),
             rack: read.text("broker.rack").filter(|rack| !rack.is_empty()),
             listeners,
+            admin: read.admin(),
             log_dirs,
             metadata_log_dir: read.text("metadata.log.dir").filter(|dir| !dir.is_empty()).unwrap_or(first_dir),
             metadata_snapshot_bytes: read.u64("metadata.log.max.record.bytes.between.snapshots"),
@@ -216,6 +230,11 @@ impl<'a> Reader<'a> {
             id if id >= 0 && !given => id as i32,
             _ => self.int("node.id") as i32,
         }
+    }
+
+    fn admin(&self) -> Option<AdminAddress> {
+        let (host, port) = host_and_port(&self.text("ringlog.admin.address")?)?;
+        Some(AdminAddress { host, port, chosen: self.layers.fixed.contains_key("ringlog.admin.address") })
     }
 
     fn sockets(&self) -> Sockets {
@@ -312,6 +331,9 @@ impl Loading {
             && let Err(message) = ip_overrides(text)
         {
             return self.error(name, message);
+        }
+        if name == "ringlog.admin.address" && !text.trim().is_empty() && host_and_port(text.trim()).is_none() {
+            return self.error(name, format!("{text} is not an address; write host:port, such as 127.0.0.1:9099"));
         }
         if name == "log.cleanup.policy" && text.contains("compact") {
             self.notice(name, why::COMPACTION);

@@ -94,6 +94,15 @@ fn end_points(key: &str, texts: &[String], errors: &mut Vec<ConfigError>) -> Vec
 /// Reads `NAME://host:port`. An IPv6 host stands in brackets.
 fn end_point(text: &str) -> Option<EndPoint> {
     let (name, address) = text.split_once("://")?;
+    let (host, port) = host_and_port(address)?;
+    if name.is_empty() || name.len() > 249 {
+        return None;
+    }
+    Some((name.to_ascii_uppercase(), host, port))
+}
+
+/// Reads `host:port`. An IPv6 host stands in brackets.
+pub(crate) fn host_and_port(address: &str) -> Option<(String, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
         Some(inner) => inner.strip_suffix(']').filter(|inner| inner.contains(':'))?,
@@ -101,10 +110,10 @@ fn end_point(text: &str) -> Option<EndPoint> {
     };
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '%' | ':');
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    if name.is_empty() || name.len() > 249 || host.len() > 255 || !host.chars().all(allowed) || !digits {
+    if host.len() > 255 || !host.chars().all(allowed) || !digits {
         return None;
     }
-    Some((name.to_ascii_uppercase(), host.to_string(), port.parse().ok()?))
+    Some((host.to_string(), port.parse().ok()?))
 }
 
 /// Kafka's rules: each name once; each port once, but for an IPv4 and an IPv6 address.

@@ -18,7 +18,7 @@ pub mod properties;
 pub mod render;
 pub mod topic;
 
-pub use broker::BrokerConfig;
+pub use broker::{AdminAddress, BrokerConfig};
 pub use listeners::Listener;
 pub use properties::ServerProperties;
 pub use topic::TopicConfig;

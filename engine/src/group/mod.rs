@@ -12,7 +12,7 @@
 //! on_topics_deleted, begin_snapshot, resign
 //! ```
 //! Files: `join` and `sync` are the life of a generation, `offsets` and `admin` the rest of the requests, `state` what a group is,
-//! `outbox` what waits for the log and the clock, `records` the bytes, `snapshot` how the log stays short.
+//! `outbox` what waits for the log and the clock, `records` the bytes, `snapshot` how the log stays short, `tell` what others may see.
 
 mod admin;
 mod api;
@@ -24,6 +24,7 @@ mod records;
 mod snapshot;
 mod state;
 mod sync;
+mod tell;
 
 pub use api::*;
 pub use config::GroupConfig;
@@ -31,6 +32,8 @@ pub use records::{
     DecodeError, GroupValue, Key, MemberValue, OffsetValue, ReplayError, decode_group, decode_key, decode_offset,
     encode_group, encode_group_key, encode_offset, encode_offset_key,
 };
+
+pub use tell::{GroupCursor, GroupLine};
 
 use crate::error::ErrorCode;
 use crate::types::{MonoMs, Now, WallMs};

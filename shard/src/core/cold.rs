@@ -36,7 +36,7 @@ impl<I: Io> Shard<I> {
             id.append_to(&mut client_id);
         }
         let client_id = String::from_utf8_lossy(&client_id).into_owned();
-        let mut slot = self.new_slot(len);
+        let mut slot = self.new_slot(header.api.key, len);
         let request = match cold::decode(header.api, version, body) {
             Ok(request) => request,
             Err(refusal) => {

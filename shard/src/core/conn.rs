@@ -10,10 +10,12 @@ use crate::mail::SlotAddr;
 use crate::store::Store;
 use crate::store::ranges::FileRange;
 use ringlog_engine::types::MonoMs;
+use ringlog_net::api::ApiKey;
 use ringlog_net::frame::PREFIX;
 use ringlog_net::produce::ProducePatch;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Bytes that a held receive buffer is worth: below it on average, they are copied, so that no peer holds buffers for a few bytes.
 const HOLD_MIN: usize = 16 << 10;
@@ -66,6 +68,9 @@ pub enum Work {
 #[derive(Debug)]
 pub struct Slot {
     pub work: Work,
+    pub api: ApiKey,
+    /// When the turn began that took the request, ns.
+    pub begun: u64,
     /// acks=0: nothing is sent.
     pub silent: bool,
     /// The answer's bytes, and the records to send in between, at their positions.
@@ -124,7 +129,12 @@ pub struct Conn {
     pub last_active: MonoMs,
     /// Bytes of requests in `slots`.
     pub in_flight: usize,
-    pub client_software: Option<Box<str>>,
+    /// Of its first request, if that said one.
+    pub client_id: Option<Arc<str>>,
+    pub opened: MonoMs,
+    /// Bytes of requests begun, and of answers handed to the socket.
+    pub request_bytes: u64,
+    pub response_bytes: u64,
 }
 
 /// No block to gather a frame in: receiving must stop until memory is free. What came is kept.
@@ -161,7 +171,10 @@ impl Conn {
             dirty: false,
             last_active: now,
             in_flight: 0,
-            client_software: None,
+            client_id: None,
+            opened: now,
+            request_bytes: 0,
+            response_bytes: 0,
         }
     }
 

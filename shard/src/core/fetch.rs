@@ -15,6 +15,7 @@ use crate::store::{PartIdx, Ring};
 use ringlog_engine::ErrorCode;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{CoreId, MonoMs, PartitionKey, TopicId};
+use ringlog_net::api::ApiKey;
 use ringlog_net::fetch::{FetchAnswer, FetchHead, FetchPartitionAnswer, FetchRequest};
 use ringlog_net::frame::RequestHeader;
 use ringlog_net::wire::TopicName;
@@ -93,8 +94,9 @@ impl<I: Io> Shard<I> {
         fetch.deadline = self.now.mono.after(request.max_wait_ms.max(0) as u64);
         (fetch.pending, fetch.rung, fetch.session_id, fetch.incremental) = (0, false, 0, false);
         fetch.parts.clear();
-        let slot = self.new_slot(len);
+        let slot = self.new_slot(ApiKey::Fetch, len);
         if let Err(error) = self.fetch_parts(&request, &mut fetch) {
+            self.meter.error(ApiKey::Fetch, error.code());
             let mut slot = slot;
             let head = FetchHead {
                 version: header.version,
@@ -361,7 +363,10 @@ impl<I: Io> Shard<I> {
     fn take_fetch(&mut self, addr: SlotAddr) -> Option<Box<FetchSlot>> {
         let slot = self.conn_of(addr)?.slot(addr.request)?;
         match std::mem::replace(&mut slot.work, Work::Ready) {
-            Work::Fetch(fetch) => Some(fetch),
+            Work::Fetch(fetch) => {
+                self.parked_fetches -= 1;
+                Some(fetch)
+            }
             other => {
                 slot.work = other;
                 None
@@ -392,6 +397,7 @@ impl<I: Io> Shard<I> {
         self.look_at(addr, if due { fetch.deadline.after(DISK_WAIT_MS) } else { fetch.deadline });
         let Some(slot) = self.conn_of(addr).and_then(|c| c.slot(addr.request)) else { return };
         slot.work = Work::Fetch(fetch);
+        self.parked_fetches += 1;
     }
 
     /// Has a connection's parked fetch looked at when its deadline comes. Fetches that were answered before theirs leave no more behind
@@ -425,6 +431,7 @@ impl<I: Io> Shard<I> {
             remember(session, &mut self.spare_parts, &fetch);
         }
         for part in fetch.parts.drain(..) {
+            self.meter.error(ApiKey::Fetch, part.error().code());
             if let Some(answer) = part.answer {
                 self.store.give_spans(answer.spans);
             }
@@ -475,6 +482,11 @@ impl FetchPart {
             high_watermark: -1,
             log_start: -1,
         }
+    }
+
+    /// What was answered of it.
+    fn error(&self) -> ErrorCode {
+        self.refused.or(self.answer.as_ref().map(|a| a.error)).unwrap_or(ErrorCode::None)
     }
 
     /// Is there anything an incremental answer has to tell of it?

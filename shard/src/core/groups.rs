@@ -5,13 +5,15 @@ use super::Shard;
 use crate::api::{Answer, owner};
 use crate::io::Io;
 use crate::mail::ReplyTo;
+use crate::metrics::tell::{GroupsFrom, PIECE};
 use crate::store::{AckTo, PartIdx};
 use ringlog_engine::ErrorCode;
 use ringlog_engine::batch::{BatchBuilder, HEADER_LEN};
 use ringlog_engine::codec::{Codec, Encoder};
 use ringlog_engine::config::BrokerConfig;
 use ringlog_engine::group::{
-    AppendId, Coordinator, GroupConfig, KeyValue, ListGroupsRequest, ListedGroup, Output, Request, Response, Ticket,
+    AppendId, Coordinator, GroupConfig, GroupLine, KeyValue, ListGroupsRequest, ListedGroup, Output, Request, Response,
+    Ticket,
 };
 use ringlog_engine::metadata::OFFSETS_TOPIC;
 use ringlog_engine::rope::Rope;
@@ -78,6 +80,21 @@ impl Coordinators {
 
     pub fn next_deadline(&self) -> Option<MonoMs> {
         self.entries.values().filter_map(|e| e.coordinator.next_deadline()).min()
+    }
+
+    /// A piece of what the coordinators have, and where to go on.
+    pub(super) fn tell(&self, from: GroupsFrom, lines: &mut Vec<GroupLine>) -> Option<GroupsFrom> {
+        for (partition, entry) in self.entries.range(from.partition..) {
+            let partition = *partition;
+            if lines.len() >= PIECE {
+                return Some(GroupsFrom { partition, after: None });
+            }
+            let after = from.after.as_ref().filter(|_| partition == from.partition);
+            if let Some(after) = entry.coordinator.tell(after, PIECE, lines) {
+                return Some(GroupsFrom { partition, after: Some(after) });
+            }
+        }
+        None
     }
 
     fn ticket(&mut self, asker: Asker) -> Ticket {

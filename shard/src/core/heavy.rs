@@ -47,6 +47,11 @@ impl Line {
         self.handed < BATCHES_WITH_CHECKER && !self.waiting.is_empty()
     }
 
+    /// Batches with the checker, and connections that wait to hand theirs over.
+    pub(super) fn depth(&self) -> (usize, usize) {
+        (self.handed, self.waiting.len())
+    }
+
     /// A connection is gone.
     pub(super) fn forget(&mut self, k: u32, conn: &Conn) {
         if conn.checking {

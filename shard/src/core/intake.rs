@@ -14,7 +14,7 @@ use crate::io::{ConnId, Io};
 use ringlog_engine::limits::COLD_REQUEST_BYTES;
 use ringlog_engine::types::MonoMs;
 use ringlog_net::api::ApiKey;
-use ringlog_net::frame::frame_length;
+use ringlog_net::frame::{RequestHeader, frame_length};
 use ringlog_net::refusal::{Action, Refusal};
 use std::collections::VecDeque;
 
@@ -32,6 +32,8 @@ const COLD_PER_TURN: usize = 1 << 20;
 /// The first in line is closed after this long without a byte, in ms, and below this rate, in bytes per ms.
 const STALLED_MS: u64 = 1000;
 const SLOWEST: u64 = 64;
+/// Bytes of its client id that a connection keeps.
+const CLIENT_ID_KEPT: usize = 128;
 /// A peer that leaves an answer untaken for this long is closed if memory is short.
 const UNTAKEN_MS: u64 = 10_000;
 
@@ -100,6 +102,11 @@ impl Intake {
 
     fn is_first(&self, k: u32) -> bool {
         self.first.is_some_and(|first| first.conn == k)
+    }
+
+    /// Bytes held, and how many may be.
+    pub(super) fn backlog(&self) -> (usize, usize) {
+        (self.held, self.held_max)
     }
 
     /// Somebody must be looked at again soon.
@@ -179,7 +186,7 @@ impl<I: Io> Shard<I> {
             return Some(Next::Stopped);
         }
         if let Some((len, pieces)) = conn.take_waiting() {
-            return (!self.begin(k, len, pieces)).then_some(Next::Stopped);
+            return (!self.begin(k, len, pieces, true)).then_some(Next::Stopped);
         }
         let Some(head) = conn.peek::<6>() else { return Some(Next::Incomplete) };
         let api = i16::from_be_bytes([head[4], head[5]]);
@@ -222,17 +229,21 @@ impl<I: Io> Shard<I> {
         let mut pieces = self.store.take_spans();
         let whole = conn.take_frame(len, &mut pieces);
         assert!(whole, "a frame of {len} bytes was there");
-        (!self.begin(k, len, pieces)).then_some(Next::Stopped)
+        (!self.begin(k, len, pieces, false)).then_some(Next::Stopped)
     }
 
     /// Begins one request. False if the connection cannot go on now.
-    fn begin(&mut self, k: u32, len: usize, pieces: Vec<Span>) -> bool {
+    fn begin(&mut self, k: u32, len: usize, pieces: Vec<Span>, again: bool) -> bool {
         let (mut few, mut many) = ([&[][..]; FEW_PIECES], Vec::new());
         let mut rope = ringlog_engine::rope::Rope::new(slices(&pieces, &mut few, &mut many));
         let header = match ringlog_net::frame::take_header(&mut rope) {
             Ok(header) => header,
             Err(refusal) => return self.refuse(k, refusal),
         };
+        // One that was put back is begun again: it was counted then.
+        if !again {
+            self.count(k, len, &header);
+        }
         let begun = match header.api.key {
             ApiKey::Produce => self.begin_produce(k, len, &header, rope, &pieces),
             ApiKey::Fetch => self.begin_fetch(k, len, &header, rope),
@@ -263,11 +274,23 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    fn count(&mut self, k: u32, len: usize, header: &RequestHeader<'_>) {
+        self.meter.request(header.api.key, len);
+        let conn = self.conns[k as usize].as_mut().expect("it asked");
+        conn.request_bytes += len as u64;
+        if conn.client_id.is_none() && conn.next_request() == 0 {
+            let mut id = Vec::new();
+            header.client_id.iter().for_each(|rope| rope.append_to(&mut id));
+            id.truncate(CLIENT_ID_KEPT);
+            conn.client_id = Some(String::from_utf8_lossy(&id).into());
+        }
+    }
+
     fn refuse(&mut self, k: u32, refusal: Refusal) -> bool {
         if let (Action::AnswerApiVersionsV0(_), Refusal::UnsupportedApiVersions { correlation_id, .. }) =
             (refusal.action(), refusal)
         {
-            let mut slot = self.new_slot(0);
+            let mut slot = self.new_slot(ApiKey::ApiVersions, 0);
             ringlog_net::cold::api_versions_fallback(&mut slot.out, correlation_id);
             self.push_slot(k, slot);
             self.mark(k);
@@ -278,9 +301,11 @@ impl<I: Io> Shard<I> {
     }
 
     /// An empty slot at the end of a connection's line.
-    pub(super) fn new_slot(&mut self, len: usize) -> Slot {
+    pub(super) fn new_slot(&mut self, api: ApiKey, len: usize) -> Slot {
         Slot {
             work: Work::Ready,
+            api,
+            begun: self.clock.turn,
             silent: false,
             out: self.spare_out.pop().unwrap_or_else(|| Vec::with_capacity(OUT_ROOM)),
             inserts: self.spare_inserts.pop().unwrap_or_else(|| VecDeque::with_capacity(PARTS_ROOM)),

@@ -11,16 +11,19 @@ pub mod fetch;
 pub mod groups;
 pub mod heavy;
 pub mod intake;
+pub mod measure;
 pub mod notices;
 pub mod produce;
 pub mod questions;
 pub mod route;
 pub mod sessions;
+pub mod tell;
 
 use crate::io::memory::{BlockMut, Span};
 use crate::io::queue::{Parked, Receiver, Sender};
-use crate::io::{Accepted, Done, Io, Wait};
+use crate::io::{Accepted, Done, Io, Wait, now_at};
 use crate::mail::{Mail, ReplyTo, SlotAddr};
+use crate::metrics::core::CoreMeter;
 use crate::store::ranges::FileRange;
 use crate::store::space::Space;
 use crate::store::{AckTo, Purpose, Ring, SETTLED_ROOM, Store, Waiter};
@@ -28,6 +31,7 @@ use conn::{Conn, Records, Slot, Work};
 use control::Control;
 use door::Door;
 use groups::Coordinators;
+use measure::Part;
 use ringlog_engine::batch::Scratch;
 use ringlog_engine::config::BrokerConfig;
 use ringlog_engine::types::{CoreId, MonoMs, Now};
@@ -56,7 +60,8 @@ const DONE_MAX: usize = 4096;
 /// How often connections are looked at for idleness, and memory and disks for their levels, ms.
 const HOUSEKEEPING_MS: u64 = 1000;
 
-/// How the cores of a node reach each other, and the checker, which is one more after the last core.
+/// How the cores of a node reach each other, the checker, which is one more after the last core, and the admin thread, which comes
+/// after that.
 pub struct Post {
     /// By core; the own entry is unused.
     pub to: Vec<Sender<Mail>>,
@@ -192,9 +197,11 @@ pub struct Shard<I: Io> {
     door: Door,
     /// Bytes of requests begun and not answered.
     in_flight: usize,
+    parked_fetches: usize,
     random: u64,
     stopping: bool,
-    pub turns: u64,
+    meter: Arc<CoreMeter>,
+    clock: measure::Clock,
 }
 
 impl<I: Io> Shard<I> {
@@ -211,7 +218,8 @@ impl<I: Io> Shard<I> {
             routes.image.broker_defaults(),
             routes.image.broker_configs(setup.config.node_id).unwrap_or(&Default::default()),
         ));
-        let now = io.now();
+        let clock = measure::Clock::at(io.nanos());
+        let (now, store_meter) = (io.now(), store.meter.clone());
         let frame_max = store.frame_max().min(config.limits.request_bytes as usize);
         let intake = intake::Intake::new(frame_max, store.intake_max().min(core_budget(&config, setup.cores)));
         let mut shard = Shard {
@@ -254,9 +262,11 @@ impl<I: Io> Shard<I> {
             no_name: "".into(),
             door: Door::new(setup.cores, setup.connections_max),
             in_flight: 0,
+            parked_fetches: 0,
             random: setup.seed | 1,
             stopping: false,
-            turns: 0,
+            meter: store_meter,
+            clock,
             setup,
         };
         shard.due.push(Reverse((now.mono.after(shard.config.retention_check_ms), Due::Retention)));
@@ -268,6 +278,7 @@ impl<I: Io> Shard<I> {
 
     /// Turns until told to stop.
     pub fn run(&mut self) -> std::io::Result<()> {
+        self.clock = measure::Clock::at(self.io.nanos());
         while !self.turn()? {}
         Ok(())
     }
@@ -281,26 +292,30 @@ impl<I: Io> Shard<I> {
         let mut done = std::mem::take(&mut self.done);
         self.io.poll(wait, &mut done)?;
         self.post.parked[me].unpark();
-        self.now = self.io.now();
-        self.turns += 1;
+        self.begin_turn(done.len());
         for d in done.drain(..) {
             self.on_done(d);
         }
         self.done = done;
+        self.end_part(Part::Completions);
         self.on_mail();
+        self.end_part(Part::Mail);
         self.on_time();
         self.open_door();
         self.settle();
         self.resume_waiting();
         self.store.retry_waiting(self.now);
         self.store.work(&mut self.io, self.now);
+        self.end_part(Part::Decide);
         self.store.commit(&mut self.io);
         self.store.trim();
         self.settle();
+        self.end_part(Part::Commit);
         self.answer();
         // Requests that began when earlier answers left are committed with this turn.
         self.store.commit(&mut self.io);
         self.post.flush(|core| self.io.wake(core));
+        self.end_turn();
         self.stopping |= self.setup.stop.load(Ordering::Acquire);
         if self.setup.ready.is_some()
             && self.store.is_settled_in()
@@ -332,7 +347,9 @@ impl<I: Io> Shard<I> {
         let next = [due, door, self.store.next_deadline(), self.groups.next_deadline()].into_iter().flatten().min();
         match next {
             None => Wait::Forever,
-            Some(at) => Wait::Micros(at.0.saturating_sub(self.io.now().mono.0).saturating_mul(1000)),
+            Some(at) => {
+                Wait::Micros(at.0.saturating_sub(now_at(self.clock.last, self.now.wall).mono.0).saturating_mul(1000))
+            }
         }
     }
 
@@ -345,8 +362,10 @@ impl<I: Io> Shard<I> {
             }
             Done::AcceptFailed { listener, errno } => {
                 let error = std::io::Error::from_raw_os_error(errno);
-                let why = format_args!("accepting a connection failed ({error}); trying again in 100 ms");
-                self.notices.tell(self.now.mono, notices::Kind::Crowd, why);
+                self.tell(
+                    notices::Kind::Crowd,
+                    format_args!("accepting a connection failed ({error}); trying again in 100 ms"),
+                );
                 self.due.push(Reverse((self.now.mono.after(100), Due::Accept(listener))));
             }
             Done::Received { conn, bytes } => self.on_received(conn, bytes),
@@ -396,6 +415,7 @@ impl<I: Io> Shard<I> {
         for k in 0..self.post.from.len() {
             for _ in 0..MAIL_PER_TURN {
                 let Some(mail) = self.post.from[k].pop() else { break };
+                self.meter.mail.add(1);
                 self.on_letter(mail);
             }
         }
@@ -424,6 +444,7 @@ impl<I: Io> Shard<I> {
             }
             Mail::ConnectionClosed { core, ip } => self.door.left(core, ip),
             Mail::ImageApplied { revision } => self.on_image_applied(revision),
+            Mail::Tell(tell) => self.on_tell(tell),
             Mail::Stop => self.stopping = true,
         }
     }
@@ -508,7 +529,7 @@ impl<I: Io> Shard<I> {
 
     fn turn_away(&mut self, accepted: Accepted, limit: &str) {
         let why = format_args!("{}: closed: more connections than {limit} allows", accepted.peer);
-        self.notices.tell(self.now.mono, notices::Kind::Crowd, why);
+        self.tell(notices::Kind::Crowd, why);
     }
 
     /// Takes over what is known of the directories' room and failures, and tells of failures here.
@@ -546,6 +567,7 @@ impl<I: Io> Shard<I> {
             }
         };
         self.by_io.insert(io, k);
+        self.meter.opened.add(1);
         self.due.reserve((self.conns.len() + DUE_BESIDE).saturating_sub(self.due.len()));
         self.io.receive(io);
     }
@@ -553,9 +575,15 @@ impl<I: Io> Shard<I> {
     /// Closes a connection and says why.
     fn close_for(&mut self, k: u32, kind: notices::Kind, why: std::fmt::Arguments<'_>) {
         if let Some(conn) = &self.conns[k as usize] {
-            self.notices.tell(self.now.mono, kind, format_args!("{}: closed: {why}", conn.peer));
+            let peer = conn.peer;
+            self.tell(kind, format_args!("{peer}: closed: {why}"));
         }
         self.close(k);
+    }
+
+    fn tell(&mut self, kind: notices::Kind, line: std::fmt::Arguments<'_>) {
+        self.meter.dropped[kind as usize].add(1);
+        self.notices.tell(self.now.mono, kind, line);
     }
 
     /// Closes a connection that failed. A peer that is gone is no news; anything else is.
@@ -626,6 +654,8 @@ impl<I: Io> Shard<I> {
                 let (put, from_file) = put_answer(&mut self.out, &mut self.store, slot, &mut pieces);
                 bytes += put;
                 range = from_file;
+                conn.response_bytes += put as u64;
+                self.meter.response(slot.api, put);
                 if slot.sent < slot.out.len() {
                     break;
                 }
@@ -635,6 +665,9 @@ impl<I: Io> Shard<I> {
             conn.in_flight -= slot.bytes;
             self.in_flight -= slot.bytes;
             finished += 1;
+            if !slot.silent {
+                self.meter.answered(slot.api, self.clock.last - slot.begun);
+            }
             slot.out.clear();
             slot.inserts.clear();
             slot.patches.clear();
@@ -704,6 +737,7 @@ impl<I: Io> Shard<I> {
         let Some(k) = self.by_io.remove(&io) else { return };
         let conn = self.conns[k as usize].take().expect("it is known");
         self.in_flight -= conn.in_flight;
+        self.parked_fetches -= conn.slots.iter().filter(|slot| matches!(slot.work, Work::Fetch(_))).count();
         self.intake.forget(k, &conn);
         self.heavy.forget(k, &conn);
         self.free_conns.push(k);

@@ -17,6 +17,7 @@ use ringlog_engine::batch::{BatchHeader, BatchRefusal, Rules, Validated, Verdict
 use ringlog_engine::limits::UNPACKED_ON_SHARD_BYTES;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::PartitionKey;
+use ringlog_net::api::ApiKey;
 use ringlog_net::frame::RequestHeader;
 use ringlog_net::produce::{ProduceAnswer, ProducePartition, ProducePartitionAnswer, ProduceRequest};
 use ringlog_net::wire::{TopicName, TopicRef, text};
@@ -93,7 +94,7 @@ impl<I: Io> Shard<I> {
             let Work::Produce { left } = slot.work else { panic!("{:?} was held", slot.work) };
             return Course { slot, answer, left: left - 1, failed, from: Some((part, key, outcome)) };
         }
-        let mut slot = self.new_slot(0);
+        let mut slot = self.new_slot(ApiKey::Produce, 0);
         let (version, id) = (header.version, header.correlation_id);
         let answer = ProduceAnswer::begin(&mut slot.out, version, id, request.topic_count());
         Course { slot, answer, left: 0, failed: false, from: None }
@@ -141,6 +142,7 @@ impl<I: Io> Shard<I> {
                 slot.patches.push(patch);
                 *left += u32::from(waits && request.acks != 0);
                 *failed |= outcome.error != ErrorCode::None;
+                self.meter.error(ApiKey::Produce, outcome.error.code());
                 part += 1;
             }
         }
@@ -288,6 +290,7 @@ impl<I: Io> Shard<I> {
 
     /// An append of one of our requests is settled.
     pub(super) fn on_appended(&mut self, addr: SlotAddr, part: u32, outcome: &Appended) {
+        self.meter.error(ApiKey::Produce, outcome.error.code());
         let Some(conn) = self.conn_of(addr) else { return };
         let Some(slot) = conn.slot(addr.request) else { return };
         let Work::Produce { left } = &mut slot.work else { panic!("{addr:?} waits for no append") };

@@ -10,7 +10,7 @@ pub mod thread;
 pub mod uring;
 
 use memory::Span;
-use ringlog_engine::types::Now;
+use ringlog_engine::types::{MonoMs, Now, WallMs};
 use std::ffi::CString;
 use std::net::SocketAddr;
 
@@ -176,12 +176,33 @@ pub enum Wait {
     Forever,
 }
 
+/// What an `Io` counts, for the instruments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Operations queued so far.
+    pub submissions: u64,
+    /// Bytes of receive buffers that received bytes hold, and the most they may.
+    pub receive_held: usize,
+    pub receive_max: usize,
+}
+
+/// Both clocks, of a monotonic time in nanoseconds.
+pub fn now_at(nanos: u64, wall: WallMs) -> Now {
+    Now { mono: MonoMs(nanos / 1_000_000), wall }
+}
+
 /// The world as one core sees it. Verbs queue an operation; `poll` submits what was queued and reaps what is done.
 pub trait Io {
-    /// Both clocks.
-    fn now(&self) -> Now;
-    /// Monotonic nanoseconds, for latency figures.
+    /// The time of day.
+    fn wall(&self) -> WallMs;
+    /// Monotonic nanoseconds.
     fn nanos(&self) -> u64;
+    /// Both clocks.
+    fn now(&self) -> Now {
+        now_at(self.nanos(), self.wall())
+    }
+    /// What it counts.
+    fn figures(&mut self) -> Figures;
     /// Submits, waits as told, and appends what is done to `done` (at most `done`'s spare capacity, which must not be 0; the rest
     /// stays). May return early, and with nothing.
     fn poll(&mut self, wait: Wait, done: &mut Vec<Done>) -> std::io::Result<()>;

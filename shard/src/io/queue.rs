@@ -105,6 +105,11 @@ impl<T: Send> Receiver<T> {
         Some(value)
     }
 
+    /// Values that were there when last looked and are not taken yet.
+    pub fn known(&self) -> usize {
+        self.tail_seen.wrapping_sub(self.head)
+    }
+
     /// Whether there is nothing to pop now.
     pub fn is_empty(&mut self) -> bool {
         if self.head == self.tail_seen {

@@ -17,14 +17,14 @@ pub use setup::{Capabilities, DirectIo, DirectIoError, SetupError, probe_direct_
 pub use wakers::Wakers;
 
 use super::memory::{BlockMut, Span};
-use super::{Accepted, ConnId, Done, FileId, FileOp, Io, ListenOptions, Token, Wait};
+use super::{Accepted, ConnId, Done, Figures, FileId, FileOp, Io, ListenOptions, Token, Wait};
 use buffers::Buffers;
 use conns::Conns;
 use files::Disks;
 use io_uring::{cqueue, opcode, types};
 use pipe::Pipes;
 use ring::{Kind, Ring};
-use ringlog_engine::types::{CoreId, MonoMs, Now, WallMs};
+use ringlog_engine::types::{CoreId, WallMs};
 use sends::Sends;
 use std::collections::VecDeque;
 use std::io;
@@ -220,13 +220,17 @@ impl Uring {
 }
 
 impl Io for Uring {
-    fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64);
-        Now { mono: MonoMs(self.config.start.elapsed().as_millis() as u64), wall: WallMs(wall) }
+    fn wall(&self) -> WallMs {
+        WallMs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64))
     }
 
     fn nanos(&self) -> u64 {
         self.config.start.elapsed().as_nanos() as u64
+    }
+
+    fn figures(&mut self) -> Figures {
+        let (receive_held, receive_max) = self.buffers.held();
+        Figures { submissions: self.ring.submissions, receive_held, receive_max }
     }
 
     fn poll(&mut self, wait: Wait, done: &mut Vec<Done>) -> io::Result<()> {

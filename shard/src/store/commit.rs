@@ -14,6 +14,7 @@ use super::tail::Tail;
 use super::{PartIdx, Partition, Purpose, Store, Waiter};
 use crate::io::memory::{BlockMut, Span};
 use crate::io::{FileId, Io};
+use crate::metrics::core::{FlushKind, WriteKind};
 use ringlog_engine::ErrorCode;
 use ringlog_engine::batch::HEADER_LEN;
 use ringlog_engine::log::journal::{BLOCK, FRAME_HEADER_LEN, FrameHeader, RECORD_HEADER_LEN, Record};
@@ -78,6 +79,10 @@ struct Commit {
     on_durable: Vec<Waiter>,
     /// What its flush makes durable in segments besides.
     covered: Vec<Destaged>,
+    /// For the instruments: when it was built and its flush issued, ns, and the bytes it writes.
+    built: u64,
+    flushed: u64,
+    bytes: u64,
 }
 
 impl Commit {
@@ -123,10 +128,8 @@ pub struct Committer {
     flying: VecDeque<Commit>,
     spare: Vec<Commit>,
     pub(super) cover: Cover,
-    /// Commits built and bytes of frames, for the instruments.
+    /// Commits built.
     pub commits: u64,
-    pub journal_bytes: u64,
-    pub direct_bytes: u64,
 }
 
 impl Committer {
@@ -153,8 +156,6 @@ impl Committer {
             spare: (0..=IN_FLIGHT_MAX).map(|_| Commit::with_room()).collect(),
             cover: Cover::with_room(ROOM),
             commits: 0,
-            journal_bytes: 0,
-            direct_bytes: 0,
         }
     }
 
@@ -172,6 +173,12 @@ impl Committer {
         } else {
             settled.push(waiter);
         }
+    }
+
+    /// Appends that wait for a commit.
+    pub(crate) fn waiting(&self) -> usize {
+        let flying: usize = self.flying.iter().map(|c| c.on_written.len() + c.on_durable.len()).sum();
+        self.open.on_written.len() + self.open.on_durable.len() + flying
     }
 
     pub fn idle(&self) -> bool {
@@ -549,7 +556,9 @@ impl Store {
             });
             if let Some(direct) = direct {
                 let purpose = Purpose::CommitWrite { dir, sequence: sequence as u32 };
-                self.dirs[dir as usize].committer.direct_bytes += u64::from(direct.to) - direct.offset;
+                let bytes = u64::from(direct.to) - direct.offset;
+                self.meter.dirs[dir as usize].wrote(WriteKind::Direct, bytes);
+                commit.bytes += bytes;
                 io.write(purpose.token(), direct.file, direct.offset, direct.spans);
                 writes += 1;
                 if direct.own_sync && !commit.own_sync.contains(&direct.file) {
@@ -617,7 +626,8 @@ impl Store {
         io.write(purpose.token(), committer.files[(committer.lap % 2) as usize], committer.position, spans);
         committer.position += padded as u64;
         committer.commits += 1;
-        committer.journal_bytes += padded as u64;
+        self.meter.dirs[dir as usize].wrote(WriteKind::Journal, padded as u64);
+        (commit.built, commit.bytes) = (io.nanos(), commit.bytes + padded as u64);
         committer.flying.push_back(commit);
     }
 
@@ -635,6 +645,7 @@ impl Store {
         commit.writes_left -= 1;
         if commit.writes_left == 0 {
             commit.written = true;
+            self.meter.dirs[dir as usize].write_time.record(io.nanos() - commit.built);
             self.advance(io, dir);
         }
     }
@@ -653,6 +664,9 @@ impl Store {
         commit.syncs_left -= 1;
         if commit.syncs_left == 0 {
             commit.done = true;
+            let meter = &self.meter.dirs[dir as usize];
+            meter.flush_time.record(io.nanos() - commit.flushed);
+            meter.flush_bytes.record(commit.bytes);
             self.advance(io, dir);
         }
     }
@@ -667,12 +681,14 @@ impl Store {
                 return;
             }
             if !commit.syncing {
-                commit.syncing = true;
+                (commit.syncing, commit.flushed) = (true, io.nanos());
                 std::mem::swap(&mut commit.covered, &mut committer.cover.waiting);
                 let purpose = Purpose::CommitSync { dir, sequence: commit.sequence as u32 };
                 io.sync(purpose.token(), committer.files[(commit.lap % 2) as usize]);
                 commit.syncs_left = 1;
+                self.meter.dirs[dir as usize].flushes(FlushKind::Commit);
                 for own in commit.own_sync.drain(..) {
+                    self.meter.dirs[dir as usize].flushes(FlushKind::Segment);
                     io.sync(purpose.token(), own);
                     commit.syncs_left += 1;
                 }

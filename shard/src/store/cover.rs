@@ -8,6 +8,7 @@
 
 use super::{PartIdx, Purpose, Store};
 use crate::io::Io;
+use crate::metrics::core::FlushKind;
 use ringlog_engine::types::PartitionKey;
 
 /// Bytes of a segment that were written to its file and are durable once the next flush is done.
@@ -53,6 +54,7 @@ impl Store {
         let cover = &mut d.committer.cover;
         std::mem::swap(&mut cover.waiting, &mut cover.flushing);
         cover.busy = true;
+        self.meter.dirs[dir as usize].flushes(FlushKind::Cover);
         io.sync(Purpose::Cover { dir }.token(), file);
     }
 

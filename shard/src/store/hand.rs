@@ -12,6 +12,7 @@ use super::read::Busy;
 use super::{PartIdx, Partition, Purpose, Store, files};
 use crate::io::memory::Span;
 use crate::io::{Access, FileId, FileOp, Io};
+use crate::metrics::core::{FlushKind, WriteKind};
 use ringlog_engine::log::index::IndexFile;
 use ringlog_engine::log::journal::BLOCK;
 use ringlog_engine::log::partition::Place;
@@ -494,6 +495,7 @@ impl Store {
             }
             Step::Zero { base, to, at, .. } => self.write_zeros(io, part, base, to, at),
             Step::ZeroSync { base, .. } | Step::WriteSync { base, .. } | Step::FinalSync { base } => {
+                self.meter.dirs[usize::from(p.dir)].flushes(FlushKind::Segment);
                 io.sync(token, p.file(base).and_then(|f| f.file).expect("it is open"));
             }
             Step::Write { base, to, .. } => self.write_ahead(io, part, base, to),
@@ -517,6 +519,8 @@ impl Store {
             spans.push(padded(&mut self.pool, &p.tail, base, whole, to));
         }
         f.written = to;
+        let bytes = to.next_multiple_of(BLOCK as u32) - from;
+        self.meter.dirs[usize::from(p.dir)].wrote(WriteKind::Destaged, u64::from(bytes));
         io.write(Purpose::Hand { part }.token(), f.file.expect("it is open"), u64::from(from), spans);
     }
 
@@ -526,6 +530,7 @@ impl Store {
         spans.push(self.zeros(len as usize));
         let p = self.partitions[part.0 as usize].as_ref().expect("it takes its own step");
         let file = p.file(base).and_then(|f| f.file).expect("it is open");
+        self.meter.dirs[usize::from(p.dir)].wrote(WriteKind::Zeroed, u64::from(len));
         io.write(Purpose::Hand { part }.token(), file, u64::from(at), spans);
     }
 

@@ -17,6 +17,7 @@ pub mod tail;
 use crate::io::memory::{Block, BlockMut, BlockPool, Span};
 use crate::io::{Io, Token};
 use crate::mail::{Appended, ReplyTo, SlotAddr};
+use crate::metrics::core::CoreMeter;
 use commit::Committer;
 use hand::{Hand, SegmentFile};
 use ranges::Ranges;
@@ -31,6 +32,7 @@ use ringlog_engine::types::{MonoMs, Now, PartitionKey, WallMs};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tail::Tail;
 
 /// Index of a partition in this core's table. Stable while the partition lives.
@@ -153,7 +155,7 @@ pub struct StoreConfig {
 #[derive(Debug)]
 pub struct Partition {
     pub key: PartitionKey,
-    pub topic: std::sync::Arc<str>,
+    pub topic: Arc<str>,
     pub dir: u8,
     pub leader_epoch: i32,
     pub config: StoreConfig,
@@ -178,6 +180,9 @@ pub struct Partition {
     durable_start: i64,
     /// Fetches to wake.
     rings: Vec<Ring>,
+    /// Bytes appended, and given to fetches, since the start.
+    pub appended_bytes: u64,
+    pub read_bytes: u64,
     /// The partition was deleted: what is still to be removed, files first.
     erase: Option<Vec<CString>>,
 }
@@ -232,6 +237,8 @@ pub struct Store {
     pub dirs: Vec<Dir>,
     pub pool: BlockPool,
     pub limits: StoreLimits,
+    /// What is counted here, with the rest of what this core counts.
+    pub meter: Arc<CoreMeter>,
     /// Partitions whose background work may have something to do.
     hands: VecDeque<PartIdx>,
     /// Those that have something to write to a segment when others are done.
@@ -257,7 +264,7 @@ pub struct Store {
     waiting: Vec<(PartIdx, MonoMs)>,
     zeros: Option<Block>,
     /// Files given up while ranges of them are still to be sent.
-    parting: Vec<std::sync::Arc<ranges::SharedFile>>,
+    parting: Vec<Arc<ranges::SharedFile>>,
     /// A cold read found no memory: evict at the end of the turn.
     memory_wanted: bool,
     /// Memory taken above which trimming is tried again.
@@ -271,6 +278,7 @@ impl Store {
             partitions: Vec::new(),
             free: Vec::new(),
             by_key: BTreeMap::new(),
+            meter: Arc::new(CoreMeter::new(dirs.len())),
             dirs,
             pool,
             limits,
@@ -310,10 +318,17 @@ impl Store {
         self.partitions.iter().enumerate().filter_map(|(k, p)| Some((PartIdx(k as u32), p.as_ref()?)))
     }
 
+    /// Partitions from a place in the table on, so many places of it, and where to go on.
+    pub fn piece(&self, from: u32, places: usize) -> (impl Iterator<Item = &Partition>, Option<u32>) {
+        let to = self.partitions.len().min(from as usize + places);
+        let piece = self.partitions[(from as usize).min(to)..to].iter().flatten().filter(|p| p.erase.is_none());
+        (piece, (to < self.partitions.len()).then_some(to as u32))
+    }
+
     /// Takes in a partition, new or recovered.
     pub fn add(
         &mut self,
-        topic: std::sync::Arc<str>,
+        topic: Arc<str>,
         dir: u8,
         leader_epoch: i32,
         config: StoreConfig,
@@ -341,6 +356,8 @@ impl Store {
             trimmed: false,
             durable_start,
             rings: Vec::new(),
+            appended_bytes: 0,
+            read_bytes: 0,
             erase: None,
         };
         let part = match self.free.pop() {
@@ -452,6 +469,9 @@ impl Store {
         let partition = self.partitions[part.0 as usize].as_mut().expect("it was there");
         match partition.append(&mut self.pool, now, batch.0, batch.1) {
             Ok(Placed::New(outcome)) => {
+                let bytes = (HEADER_LEN + batch.1.len()) as u64;
+                partition.appended_bytes += bytes;
+                self.meter.appended(bytes, batch.0.record_count);
                 if !partition.dirty {
                     partition.dirty = true;
                     self.dirs[partition.dir as usize].committer.open.parts.push(part);
@@ -664,6 +684,11 @@ impl Store {
 
     pub fn all_latched(&self) -> bool {
         self.dirs.iter().all(|d| d.latched.is_some())
+    }
+
+    /// Background steps under way.
+    pub fn steps(&self) -> usize {
+        self.steps
     }
 
     pub fn take_spans(&mut self) -> Vec<Span> {

@@ -11,6 +11,7 @@ use super::{PartIdx, Partition, Purpose, Store, files};
 use crate::io::memory::{Block, BlockMut, Span};
 use crate::io::{Access, FileId, FileOp, Io};
 use crate::mail::ReadAnswer;
+use crate::metrics::core::ReadPath;
 use ringlog_engine::ErrorCode;
 use ringlog_engine::batch::{BatchHeader, HEADER_LEN, checksum_matches};
 use ringlog_engine::log::index::{BadIndex, IndexFile, SegmentIndex};
@@ -243,7 +244,10 @@ impl Store {
             }
             Ok(Located::At(place)) => match self.file_range(io, part, place, ask) {
                 // Of a sealed segment: another one follows.
-                Some(Ranged::Here(range)) => (answer.bytes, answer.range, answer.more) = (range.len, Some(range), true),
+                Some(Ranged::Here(range)) => {
+                    self.count_read(part, ReadPath::Splice, range.len);
+                    (answer.bytes, answer.range, answer.more) = (range.len, Some(range), true);
+                }
                 Some(Ranged::Pending) => answer.pending = true,
                 None => {
                     let place = self.get(part).and_then(|p| p.tail.locate(ask.offset)).unwrap_or(place);
@@ -285,7 +289,10 @@ impl Store {
             let header = match &look {
                 Look::Memory => p.tail.header(at),
                 Look::Cold(block, start) => header_in(block, at.position - start),
-                Look::Pending => return answer.pending = true,
+                Look::Pending => {
+                    self.meter.cold_reads[1].add(1);
+                    return answer.pending = true;
+                }
                 Look::Failed => return answer.error = ErrorCode::KafkaStorageError,
             };
             let header = BatchHeader::parse(&header);
@@ -376,9 +383,11 @@ impl Store {
         let segment = p.log.segment(at.segment).expect("it was located");
         let end = if visible.segment == at.segment { visible.position } else { segment.len };
         let to = end.min(at.position.saturating_add(ask.max_bytes.max(first)));
+        let path = if matches!(look, Look::Memory) { ReadPath::Memory } else { ReadPath::Direct };
         match look {
             Look::Memory => p.tail.spans(at.segment, at.position, to, &mut spans),
             Look::Cold(block, start) => {
+                self.meter.cold_reads[0].add(1);
                 let good = self.good_until(part, (at, header), to, &block, start);
                 let ahead = good - start >= READ_AHEAD as u32 / 2;
                 let edge = if ahead { self.good_until(part, (at, header), u32::MAX, &block, start) } else { good };
@@ -399,6 +408,12 @@ impl Store {
         answer.bytes = spans.iter().map(|s| s.len).sum();
         answer.more = visible.segment != at.segment || at.position + answer.bytes < visible.position;
         answer.spans = spans;
+        self.count_read(part, path, answer.bytes);
+    }
+
+    fn count_read(&mut self, part: PartIdx, path: ReadPath, bytes: u32) {
+        self.meter.read(path, bytes);
+        self.get_mut(part).expect("it was read").read_bytes += u64::from(bytes);
     }
 
     /// Where the bytes at a place are; starts a read if they are on disk only. `need` of them must lie together.
@@ -588,6 +603,7 @@ impl Store {
 
     /// A cold read ended.
     pub fn on_cold_read(&mut self, io: &mut impl Io, part: PartIdx, block: BlockMut, result: i32) {
+        self.meter.disk_read_bytes.add(result.max(0) as u64);
         let Some(p) = self.partitions[part.0 as usize].as_mut() else { return };
         match std::mem::take(&mut p.cold.step) {
             Step::Read { base, start, end, piece } if result >= 0 => {

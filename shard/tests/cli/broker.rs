@@ -31,6 +31,7 @@ impl Broker {
             .args(["--override", &format!("listeners=PLAINTEXT://{address}")])
             .args(["--override", &format!("log.dirs={}", folder.display())])
             .args(["--override", "group.initial.rebalance.delay.ms=0"])
+            .args(["--override", "ringlog.admin.address="])
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

@@ -4,9 +4,9 @@
 //! It is as mean as ext4 or XFS may be over a drive with a cache: a flush of one file covers other files only where their
 //! blocks had been written and flushed before; names are durable only after their folder was flushed. It sends nothing.
 
-use ringlog_engine::types::{CoreId, MonoMs, Now, WallMs};
+use ringlog_engine::types::{CoreId, WallMs};
 use ringlog_shard::io::memory::{BlockMut, Span};
-use ringlog_shard::io::{Accepted, ConnId, Done, FileId, FileOp, Io, ListenOptions, Token, Wait};
+use ringlog_shard::io::{Accepted, ConnId, Done, Figures, FileId, FileOp, Io, ListenOptions, Token, Wait};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -387,12 +387,16 @@ impl SimDisk {
 }
 
 impl Io for SimDisk {
-    fn now(&self) -> Now {
-        Now { mono: MonoMs(self.mono), wall: WallMs(1_700_000_000_000 + self.mono as i64) }
+    fn wall(&self) -> WallMs {
+        WallMs(1_700_000_000_000 + self.mono as i64)
     }
 
     fn nanos(&self) -> u64 {
         self.mono * 1_000_000
+    }
+
+    fn figures(&mut self) -> Figures {
+        Figures::default()
     }
 
     fn poll(&mut self, _wait: Wait, _done: &mut Vec<Done>) -> std::io::Result<()> {

@@ -5,6 +5,8 @@ use crate::config::key::{Key, Kind::*, Scope::*, Standing::*, Valid, at_least, b
 keys! {
     "ringlog.cores", List, None, Valid::Cpus, ReadOnly, Acts,
         "CPUs to run shards on, as `0,2-3`; one named twice carries two. Unset: every CPU this process may use.";
+    "ringlog.admin.address", String, Some("127.0.0.1:9099"), Valid::Any, ReadOnly, Acts,
+        "Where metrics and health are told over HTTP, host:port; empty: nowhere.";
     "ringlog.memory.bytes", Long, Some("-1"), at_least(-1), ReadOnly, Acts,
         "Memory for log blocks in this process, shared out to the shards, bytes; -1: chosen at start.";
     "ringlog.log.flush", String, Some("durable"), Valid::OneOf(&["durable", "relaxed"]), ClusterWide, Acts,

@@ -50,6 +50,12 @@ impl Buffers {
         Ok(buffers)
     }
 
+    /// Bytes of buffers that were filled and whose spans are held, and the most there may be.
+    pub(super) fn held(&mut self) -> (usize, usize) {
+        let (usage, lent) = (self.pool.usage(), self.lent() * self.size);
+        (usage.taken - lent - self.empty.capacity(), usage.budget - self.empty.capacity())
+    }
+
     /// How many buffers the kernel has to fill.
     pub(super) fn lent(&self) -> usize {
         usize::from(self.count) - self.idle.len()

@@ -59,13 +59,15 @@ pub(super) struct Ring {
     pub(super) inner: IoUring,
     /// Operations whose last completion has not been reaped.
     pub(super) in_flight: usize,
+    /// Operations queued so far.
+    pub(super) submissions: u64,
     /// Entries that found the submission queue full and the kernel busy.
     backlog: VecDeque<squeue::Entry>,
 }
 
 impl Ring {
     pub(super) fn new(inner: IoUring) -> Ring {
-        Ring { inner, in_flight: 0, backlog: VecDeque::new() }
+        Ring { inner, in_flight: 0, submissions: 0, backlog: VecDeque::new() }
     }
 
     /// Queues an operation. What it points to must stay where it is until its last completion.
@@ -75,6 +77,7 @@ impl Ring {
     }
 
     fn push_uncounted(&mut self, entry: squeue::Entry) {
+        self.submissions += 1;
         if !self.backlog.is_empty() || !self.try_push(&entry) {
             self.submit();
             self.feed();

@@ -1,9 +1,11 @@
 //! How cores (and threads that are no cores, such as a signal handler's) make a core's `poll` return, and the checker's sleep end.
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 /// For each core, its ring's descriptor once it runs, and a bell (eventfd) that always works; for a thread without a ring, the
 /// bell alone. Shared by all threads.
@@ -30,6 +32,15 @@ impl Wakers {
     pub fn wait(&self, sleeper: usize) {
         // It fails only when interrupted: then the sleeper looks around for nothing.
         let _ = nix::unistd::read(&self.bells[sleeper], &mut [0; 8]);
+    }
+
+    /// The same, but not for longer than this.
+    pub fn wait_at_most(&self, sleeper: usize, time: Duration) {
+        let bell = self.bells[sleeper].as_fd();
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        if poll(&mut [PollFd::new(bell, PollFlags::POLLIN)], timeout).is_ok_and(|ready| ready > 0) {
+            self.wait(sleeper);
+        }
     }
 
     pub(super) fn set_ring(&self, core: usize, fd: RawFd) {
