@@ -7,4 +7,6 @@ pub mod crash;
 pub mod date;
 pub mod instructions;
 pub mod peer;
+pub mod prometheus;
+pub mod top;
 pub mod wait;

@@ -144,7 +144,19 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_error_with_its_line() {
-        for nonsense in ["a", "a{", "a{x=1} 2", "a{x=\"1} 2", "a{x=\"\\q\"} 1", "1a 2", "a two", "a 1 x", "a 1 2 3", "{} 1", "a{é=\"1\"} 1"] {
+        for nonsense in [
+            "a",
+            "a{",
+            "a{x=1} 2",
+            "a{x=\"1} 2",
+            "a{x=\"\\q\"} 1",
+            "1a 2",
+            "a two",
+            "a 1 x",
+            "a 1 2 3",
+            "{} 1",
+            "a{é=\"1\"} 1",
+        ] {
             let error = parse(&format!("# fine\n{nonsense}\n")).expect_err(nonsense);
             assert!(error.starts_with("line 2: "), "{error}");
         }
