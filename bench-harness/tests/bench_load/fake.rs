@@ -133,7 +133,7 @@ impl World {
     fn answer(&self, node: i32, api: i16, request: Answer<'_>, stream: &mut TcpStream) -> Option<Vec<u8>> {
         let body = match api {
             18 => {
-                let served = [(0i16, 7i16), (1, 4), (2, 1), (3, 1), (18, 0), (19, 2), (20, 1), (22, 1)];
+                let served = [(0i16, 7i16), (1, 4), (2, 1), (3, 4), (18, 0), (19, 2), (20, 1), (22, 1)];
                 served.iter().fold(Body::default().i16(0).i32(served.len() as i32), |b, (api, most)| {
                     b.i16(*api).i16(0).i16(*most)
                 })
@@ -179,12 +179,12 @@ impl World {
 
     fn metadata(&self, mut request: Answer<'_>) -> Body {
         let state = self.state.lock().expect("the state");
-        let mut body = Body::default().i32(self.nodes.len() as i32);
+        let mut body = Body::default().i32(0).i32(self.nodes.len() as i32);
         for (id, addr) in self.nodes.iter().enumerate() {
             body = body.i32(id as i32).text(&addr.ip().to_string()).i32(i32::from(addr.port())).i16(-1);
         }
         let count = request.i32().expect("topics");
-        body = body.i32(0).i32(count);
+        body = body.i16(-1).i32(0).i32(count);
         for _ in 0..count {
             let name = String::from_utf8_lossy(request.text().expect("a name")).into_owned();
             let partitions = state.logs.keys().filter(|(topic, _)| *topic == name).count() as i32;

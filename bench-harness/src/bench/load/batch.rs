@@ -277,7 +277,7 @@ mod tests {
             transactional: false,
             time: 1_700_000_000_000,
         };
-        let items = (0..5u64).map(|k| Item { planned: 1000 + k, key: keyed.then_some(k) });
+        let items = (0..5u32).map(u64::from).map(|k| Item { planned: 1000 + k, key: keyed.then_some(k) });
         let mut out = vec![0xaa; 3];
         let values = maker.batch(&mut out, &head, items);
         (out.split_off(3), values)

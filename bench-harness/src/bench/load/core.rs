@@ -330,12 +330,6 @@ impl ClientCore {
         }
     }
 
-    /// Whether sends are planned, now or later.
-    pub(super) fn is_open_loop(&self) -> bool {
-        let workload = &self.shared.plan.workload;
-        workload.producers.rate.is_some() || workload.ramp.is_some()
-    }
-
     /// The time, for all that follows until it is told again.
     pub(super) fn at(&mut self, now: u64) {
         self.shared.now = now;

@@ -14,8 +14,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// How long the executor looks for events before it sleeps, in an open loop: a sleep may last longer than until the next send.
-const AWAKE: Duration = Duration::from_micros(50);
 const CONNECT: Duration = Duration::from_secs(10);
 /// Bytes received at once.
 const RECEIVED: usize = 256 << 10;
@@ -36,10 +34,9 @@ struct Hub {
 }
 
 /// Runs a core to its end, on this thread.
-pub(super) fn run(mut core: ClientCore, open_loop: bool) -> CoreEnd {
+pub(super) fn run(mut core: ClientCore) -> CoreEnd {
     core.at(clock::now());
-    let spin = if open_loop { AWAKE } else { Duration::ZERO };
-    let executor = match LocalExecutorBuilder::new(Placement::Unbound).spin_before_park(spin).make() {
+    let executor = match LocalExecutorBuilder::new(Placement::Unbound).make() {
         Ok(executor) => executor,
         Err(e) => {
             core.fail(format!("no executor for the clients: {e}"));
@@ -65,7 +62,7 @@ async fn conduct(hub: Rc<Hub>) {
             let mut core = hub.core.borrow_mut();
             core.at(clock::now());
             core.turn();
-            core.note_usage(|| glommio::executor().executor_stats().total_runtime().as_nanos() as u64);
+            core.note_usage(clock::thread_cpu);
             core.deadline()
         };
         hub.dispatch();

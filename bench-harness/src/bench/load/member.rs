@@ -49,6 +49,8 @@ enum Standing {
     In,
     /// Left, until this time.
     Away(u64),
+    /// The coordinator is not ready; it is asked again at this time.
+    Later(u64),
 }
 
 #[derive(Debug)]
@@ -110,6 +112,8 @@ impl Member {
         match self.standing {
             Standing::Out => self.join(shared, wire),
             Standing::Away(until) if until <= shared.now || !shared.orders.churn => self.join(shared, wire),
+            Standing::Later(until) if until <= shared.now => self.join(shared, wire),
+            Standing::Later(until) => shared.timer(until, Timer::Member(self.conn)),
             Standing::Away(until) => shared.timer(until.min(shared.now + AGAIN_AFTER), Timer::Member(self.conn)),
             Standing::Joining => {}
             Standing::In => self.stay(shared, wire, readers),
@@ -223,9 +227,9 @@ impl Member {
                     self.commit_at = u64::MAX;
                 }
             }
-            // The coordinator loads, or is not known yet.
-            14 | 15 if self.standing == Standing::Joining => {
-                self.standing = Standing::Away(shared.now + AGAIN_AFTER);
+            // The coordinator loads, or does not know yet that it is one.
+            14..=16 if self.standing == Standing::Joining => {
+                self.standing = Standing::Later(shared.now + AGAIN_AFTER);
             }
             code => return Err(format!("the coordinator of a group refused {asked:?} with error {code}")),
         }

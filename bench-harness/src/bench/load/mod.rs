@@ -140,13 +140,12 @@ fn with_cores(
 }
 
 fn start_core(core: ClientCore, driver: Driver, cpu: usize, number: usize, reports: Sender<Report>) -> JoinHandle<()> {
-    let open = core.is_open_loop();
     let body = move || {
         // A CPU that cannot be had is seen by its load; timers are as sharp as the kernel has them.
         core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
         let _ = nix::sys::prctl::set_timerslack(1);
         let end = match driver {
-            Driver::Glommio => executor::run(core, open),
+            Driver::Glommio => executor::run(core),
             Driver::Ring => ring::run(core),
         };
         let _ = reports.send(Report::Ended(Box::new(end)));

@@ -7,6 +7,7 @@ use crate::bench::Failure;
 use crate::bench::workload::Workload;
 use crate::peer::{Answer, Body, Peer, now_ms};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ const ASKED: &[(i16, i16, &str)] = &[
     (0, 7, "Produce"),
     (1, 4, "Fetch"),
     (2, 1, "ListOffsets"),
-    (3, 1, "Metadata"),
+    (3, 4, "Metadata"),
     (19, 2, "CreateTopics"),
     (20, 1, "DeleteTopics"),
 ];
@@ -215,7 +216,7 @@ impl Broker {
     /// Asks who leads what. False: some partition has no leader yet.
     fn find_leaders(&mut self, plan: &mut Plan) -> Result<bool, Failure> {
         let body = plan.topics.iter().fold(Body::default().i32(plan.topics.len() as i32), |body, t| body.text(t));
-        let bytes = self.peer.call(3, 1, body).map_err(nonsense("Metadata"))?;
+        let bytes = self.peer.call(3, 4, body.i8(0)).map_err(nonsense("Metadata"))?;
         let found = read_metadata(&bytes, plan).map_err(nonsense("an answer to Metadata"))?;
         let Some((brokers, leaders)) = found else { return Ok(false) };
         let mut addresses = HashMap::new();
@@ -275,26 +276,11 @@ impl Broker {
                     body = Body::default().text(&id);
                     plan.transactions.insert((producer, node), (id, asked));
                 }
-                if !peers.contains_key(&asked) {
-                    peers.insert(asked, connect(plan.nodes[asked])?);
-                }
-                let peer = peers.get_mut(&asked).expect("just connected");
-                let begun = Instant::now();
-                let identity = loop {
-                    let body = Body(body.0.clone()).i32(60_000);
-                    let bytes = peer.call(22, 1, body).map_err(nonsense("InitProducerId"))?;
-                    match read_identity(&bytes).map_err(nonsense("an answer to InitProducerId"))? {
-                        Ok(identity) => break identity,
-                        // Loading, not there yet, or another one of these is being written.
-                        Err(14 | 15 | 16 | 51) if begun.elapsed() < PATIENCE => {
-                            std::thread::sleep(Duration::from_millis(20));
-                        }
-                        Err(code) => {
-                            let what = if transactions { "transactions" } else { "an idempotent producer" };
-                            return Err(Failure::because(what, format!("the broker refused with error {code}")));
-                        }
-                    }
+                let peer = match peers.entry(asked) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(connect(plan.nodes[asked])?),
                 };
+                let identity = init_producer(peer, &body.0, transactions)?;
                 plan.identities.insert((producer, node), identity);
             }
         }
@@ -333,6 +319,24 @@ impl Broker {
     }
 }
 
+/// A producer id for a transactional id, or none, as it is laid out.
+fn init_producer(peer: &mut Peer, transactional: &[u8], transactions: bool) -> Result<Identity, Failure> {
+    let begun = Instant::now();
+    loop {
+        let body = Body(transactional.to_vec()).i32(60_000);
+        let bytes = peer.call(22, 1, body).map_err(nonsense("InitProducerId"))?;
+        match read_identity(&bytes).map_err(nonsense("an answer to InitProducerId"))? {
+            Ok(identity) => return Ok(identity),
+            // Loading, not there yet, or another one of these is being written.
+            Err(14 | 15 | 16 | 51) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(20)),
+            Err(code) => {
+                let what = if transactions { "transactions" } else { "an idempotent producer" };
+                return Err(Failure::because(what, format!("the broker refused with error {code}")));
+            }
+        }
+    }
+}
+
 /// The number of a node in the plan, by its address.
 fn node(plan: &mut Plan, addr: SocketAddr) -> usize {
     plan.nodes.iter().position(|known| *known == addr).unwrap_or_else(|| {
@@ -347,6 +351,7 @@ type Nodes = Vec<(i32, String, u16)>;
 fn read_metadata(bytes: &[u8], plan: &Plan) -> io::Result<Option<(Nodes, Vec<i32>)>> {
     let mut answer = Answer(bytes);
     let mut nodes = Nodes::new();
+    answer.i32()?;
     for _ in 0..answer.i32()? {
         let id = answer.i32()?;
         let host = String::from_utf8_lossy(answer.text()?).into_owned();
@@ -354,6 +359,7 @@ fn read_metadata(bytes: &[u8], plan: &Plan) -> io::Result<Option<(Nodes, Vec<i32
         answer.text()?;
         nodes.push((id, host, u16::try_from(port).map_err(io::Error::other)?));
     }
+    answer.text()?;
     answer.i32()?;
     let places = plan.topics.len() * plan.partitions() as usize;
     let mut leaders = vec![-1; places];

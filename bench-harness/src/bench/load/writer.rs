@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::io;
 
 /// Bytes laid out ahead of the kernel on one connection.
-const LAID_OUT: usize = 256 << 10;
+const LAID_OUT: usize = 64 << 10;
 /// How long to wait before a batch is sent again, and how often.
 const AGAIN_AFTER: u64 = 100_000_000;
 const MOST_TRIES: u32 = 100;
