@@ -1,6 +1,6 @@
 //! The command line of `ringlog-bench`. Each command's arguments and work are in its own module.
 
-use super::{Failure, report};
+use super::{Failure, gate, history, report};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -15,12 +15,16 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Report(report::Args),
+    History(history::Args),
+    Gate(gate::Args),
 }
 
 /// Runs the command that the process was given. Exit codes: 0 done, 1 failed (a void run, a missed gate), 2 wrong usage.
 pub fn run() -> ExitCode {
     let done: Result<ExitCode, Failure> = match Cli::parse().command {
         Command::Report(args) => report::command(&args),
+        Command::History(args) => history::command(&args),
+        Command::Gate(args) => gate::command(&args),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("ringlog bench: {failure}");

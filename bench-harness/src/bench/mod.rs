@@ -7,6 +7,8 @@
 pub mod cli;
 pub mod compare;
 pub mod figures;
+pub mod gate;
+pub mod history;
 pub mod load;
 pub mod report;
 pub mod result;

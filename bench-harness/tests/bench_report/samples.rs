@@ -38,8 +38,10 @@ pub(crate) struct Like {
     pub(crate) cpu_per_request_us: f64,
 }
 
-pub(crate) const OURS: Like = Like { label: "ringlog", median_us: 300.0, tail: 0.25, rate: 10_000.0, cpu_per_request_us: 9.0 };
-pub(crate) const KAFKA: Like = Like { label: "kafka", median_us: 900.0, tail: 0.42, rate: 10_000.0, cpu_per_request_us: 31.0 };
+pub(crate) const OURS: Like =
+    Like { label: "ringlog", median_us: 300.0, tail: 0.25, rate: 10_000.0, cpu_per_request_us: 9.0 };
+pub(crate) const KAFKA: Like =
+    Like { label: "kafka", median_us: 900.0, tail: 0.42, rate: 10_000.0, cpu_per_request_us: 31.0 };
 
 pub(crate) const SECONDS: u32 = 40;
 pub(crate) const WARMUP: u32 = 5;

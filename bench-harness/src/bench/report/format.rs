@@ -70,10 +70,24 @@ pub fn value(unit: Unit, value: f64) -> String {
     }
 }
 
-/// A ratio with its interval.
-pub fn ratio(interval: &Interval) -> String {
-    let Interval { ratio, low, high } = interval;
-    format!("{} ({} to {})", number(*ratio), number(*low), number(*high))
+/// From one value to another, the unit said once where it is the same.
+pub fn range(unit: Unit, from: f64, to: f64) -> String {
+    let (from, to) = (value(unit, from), value(unit, to));
+    let of = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_string());
+    match from.split_once(' ') {
+        Some((number, _)) if of(&from) == of(&to) => format!("{number} to {to}"),
+        _ => format!("{from} to {to}"),
+    }
+}
+
+/// A ratio: three digits, also where it is 1.
+pub fn ratio(value: f64) -> String {
+    if (0.9995..9.995).contains(&value) { format!("{value:.2}") } else { number(value) }
+}
+
+/// A ratio's interval.
+pub fn interval(interval: &Interval) -> String {
+    format!("{} to {}", ratio(interval.low), ratio(interval.high))
 }
 
 /// A percentile without needless digits: 50, 99.9, 99.99.
@@ -150,6 +164,10 @@ mod tests {
             (value(Unit::BytesPerSecond, 812e6), "812 MB/s"),
             (percentile(99.9), "99.9"),
             (percentile(50.0), "50"),
+            (range(Unit::Nanos, 1_090_000.0, 1_170_000.0), "1.09 to 1.17 ms"),
+            (range(Unit::Nanos, 900_000.0, 1_170_000.0), "900 µs to 1.17 ms"),
+            (range(Unit::Count, 0.5, 0.6), "0.500 to 0.600"),
+            (ratio(1.0), "1.00"),
         ];
         for (found, expected) in cases {
             assert_eq!(found, expected);
