@@ -73,6 +73,9 @@ pub fn value(unit: Unit, value: f64) -> String {
 /// From one value to another, the unit said once where it is the same.
 pub fn range(unit: Unit, from: f64, to: f64) -> String {
     let (from, to) = (value(unit, from), value(unit, to));
+    if from == to {
+        return from;
+    }
     let of = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_string());
     match from.split_once(' ') {
         Some((number, _)) if of(&from) == of(&to) => format!("{number} to {to}"),
@@ -142,6 +145,30 @@ pub fn shortened(text: &str, most: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
+/// Text cut at spaces, or where it must be, into lines of at most so many letters. At least one line.
+pub fn lines(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let mut found = Vec::new();
+    for part in text.split('\n') {
+        let mut line = String::new();
+        for word in part.split(' ') {
+            let mut word: Vec<char> = word.chars().collect();
+            let used = line.chars().count();
+            if used > 0 && used + 1 + word.len() > width {
+                found.push(std::mem::take(&mut line));
+            } else if used > 0 {
+                line.push(' ');
+            }
+            while word.len() > width {
+                found.push(word.drain(..width).collect());
+            }
+            line.extend(word);
+        }
+        found.push(line);
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +194,7 @@ mod tests {
             (range(Unit::Nanos, 1_090_000.0, 1_170_000.0), "1.09 to 1.17 ms"),
             (range(Unit::Nanos, 900_000.0, 1_170_000.0), "900 µs to 1.17 ms"),
             (range(Unit::Count, 0.5, 0.6), "0.500 to 0.600"),
+            (range(Unit::Bytes, 11.0, 11.0), "11 B"),
             (ratio(1.0), "1.00"),
         ];
         for (found, expected) in cases {
@@ -187,5 +215,13 @@ mod tests {
         assert_eq!(escape("<script>\"a\" & 'b'\u{1}"), "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;\u{fffd}");
         assert_eq!(shortened("kafka", 5), "kafka");
         assert_eq!(shortened("redpanda", 5), "redp…");
+    }
+
+    #[test]
+    fn lines_are_cut_at_spaces_and_long_words_where_they_must_be() {
+        assert_eq!(lines("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(lines("abcdefghij k", 4), ["abcd", "efgh", "ij k"]);
+        assert_eq!(lines("", 4), [""]);
+        assert_eq!(lines("a\nb", 4), ["a", "b"]);
     }
 }

@@ -167,8 +167,9 @@ pub fn chart(out: &mut String, chart: &Chart) {
 /// A table as markup; with the class `stack` a narrow screen shows each row as a list.
 pub fn table(table: &Table, class: &str) -> String {
     let mut out = format!(
-        "<div class=\"scroll\"><table class=\"{class}\"><caption>{}</caption><thead><tr>",
-        escape(&table.caption)
+        "<div class=\"scroll\"><table class=\"{class}\"><caption>{} {}</caption><thead><tr>",
+        escape(&table.caption),
+        escape(&table.drawn)
     );
     for head in &table.head {
         let _ = write!(out, "<th scope=\"col\">{}</th>", escape(head));

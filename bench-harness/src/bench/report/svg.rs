@@ -1,7 +1,7 @@
 //! Charts as inline SVG: axes, lines, dots, bars. Knows nothing of brokers. Colours and strokes are classes of the page's style, so
 //! that a chart follows its colour scheme; sizes are those of its view box, drawn for a width and scaled a little.
 
-use super::format::{escape, shortened};
+use super::format::{escape, lines, shortened};
 use crate::bench::compare::Interval;
 use std::fmt::Write;
 
@@ -345,19 +345,26 @@ pub struct Bars {
 
 const BAR: f64 = 22.0;
 const HEADING: f64 = 26.0;
+const LINE: f64 = 16.0;
 
 /// Horizontal bars in groups; each group has a scale of its own.
 pub fn bars(id: &str, title: &str, description: &str, size: Size, groups: &[Bars]) -> String {
     let count: usize = groups.iter().map(|g| g.bars.len()).sum();
-    let height = 8.0 + groups.len() as f64 * HEADING + count as f64 * BAR;
+    let headings: Vec<Vec<String>> = groups.iter().map(|g| lines(&g.name, (size.width() / 7.6) as usize)).collect();
+    let more: usize = headings.iter().map(|lines| lines.len() - 1).sum();
+    let height = 8.0 + groups.len() as f64 * HEADING + more as f64 * LINE + count as f64 * BAR;
     let mut out = begin(&format!("{id}-{}", size.class()), size, height, title, description);
     let label = if size == Size::Wide { 130.0 } else { 92.0 };
     let longest = groups.iter().flat_map(|g| &g.bars).map(|b| b.text.chars().count()).max().unwrap_or(0);
     let room = size.width() - label - longest as f64 * 7.4 - 16.0;
-    let letters = (label / 7.2) as usize;
+    let letters = (label / 8.2) as usize;
     let mut y = 4.0;
-    for group in groups {
-        let _ = write!(out, "<text class=\"name\" x=\"4\" y=\"{:.1}\">{}</text>", y + 16.0, escape(&group.name));
+    for (group, heading) in groups.iter().zip(&headings) {
+        for (k, line) in heading.iter().enumerate() {
+            let at = y + 16.0 + k as f64 * LINE;
+            let _ = write!(out, "<text class=\"name\" x=\"4\" y=\"{at:.1}\">{}</text>", escape(line));
+        }
+        y += (heading.len() - 1) as f64 * LINE;
         y += HEADING;
         let most = group.bars.iter().map(|b| b.greatest.max(b.value)).fold(0.0, f64::max);
         let place = |v: f64| if most > 0.0 { label + v / most * room } else { label };

@@ -41,13 +41,20 @@ pub enum Mark {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     pub caption: String,
+    /// How to read the pictures in it.
+    pub drawn: String,
     pub head: Vec<String>,
     pub rows: Vec<(Mark, Vec<Cell>)>,
 }
 
 impl Table {
     pub fn new<T: Into<String>>(caption: impl Into<String>, head: impl IntoIterator<Item = T>) -> Table {
-        Table { caption: caption.into(), head: head.into_iter().map(Into::into).collect(), rows: Vec::new() }
+        Table {
+            caption: caption.into(),
+            drawn: String::new(),
+            head: head.into_iter().map(Into::into).collect(),
+            rows: Vec::new(),
+        }
     }
 
     pub fn row<T: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = T>) {
@@ -190,17 +197,17 @@ pub fn comes_first(comparison: &Comparison, row: &Row) -> bool {
 /// Figures of a comparison with their ratios and verdicts.
 pub fn verdicts(comparison: &Comparison, wanted: impl Fn(&Row) -> bool) -> Table {
     let (a, b) = (&comparison.a.label, &comparison.b.label);
-    let intervals = comparison.rows.iter().filter_map(|row| row.interval);
-    let reach = intervals.flat_map(|i| [i.low, i.high]).fold(2.0_f64, |m, v| m.max(v).max(1.0 / v)).min(100.0);
+    let intervals = comparison.rows.iter().filter(|row| wanted(row)).filter_map(|row| row.interval);
+    let reach = intervals.flat_map(|i| [i.low, i.high]).fold(2.0_f64, |m, v| m.max(v).max(1.0 / v)).min(30.0);
     let caption = format!(
-        "{a} against {b}: ratios of {} neighbouring pairs of runs, with 95 % intervals; drawn on a logarithmic line, 1 in its middle, \
-         {} to {} at its ends. A latency is of all runs merged; beside it what single runs reached.",
-        comparison.pairs,
-        format::ratio(1.0 / reach),
-        format::ratio(reach),
+        "{a} against {b}: ratios of {} neighbouring pairs of runs, with 95 % intervals. A latency is of all runs merged; beside it \
+         what single runs reached.",
+        comparison.pairs
     );
     let ratio = format!("{a} / {b}");
     let mut table = Table::new(caption, ["Figure", a, b, &ratio, "Verdict"]);
+    let (least, most) = (format::ratio(1.0 / reach), format::ratio(reach));
+    table.drawn = format!("The line beside each ratio goes from {least} to {most}, logarithmic, with 1 in its middle.");
     for row in comparison.rows.iter().filter(|row| wanted(row)) {
         let mark = mark_of(row.verdict);
         let class = match mark {

@@ -2,7 +2,7 @@
 //! the terminal is not UTF-8, ASCII.
 
 use super::Report;
-use super::format;
+use super::format::{self, lines};
 use super::group::{self, Group, Kind, Section, curve, place};
 use super::svg::Scale;
 use super::tables::{self, Cell, Mark, Table};
@@ -20,7 +20,7 @@ pub struct Style {
 
 impl Style {
     /// Of files, which nobody has a width for.
-    pub const FILE: Style = Style { width: 110, unicode: true };
+    pub const FILE: Style = Style { width: 132, unicode: true };
 
     /// What the process's terminal can show.
     pub fn of_terminal() -> Style {
@@ -56,7 +56,7 @@ pub fn render(report: &Report, style: Style) -> String {
     let mut out = format!("{}\n{}\n\n", report.title, rule(report.title.chars().count(), style));
     let void = tables::void_runs(&sections);
     if !void.is_empty() {
-        out.push_str("VOID RUNS: these failed their own checks; nothing below is drawn from them.\n");
+        wrapped(&mut out, "VOID RUNS: these failed their own checks; nothing below is drawn from them.", "", style);
         void.iter().for_each(|line| bullet(&mut out, line, style));
         out.push('\n');
     }
@@ -146,30 +146,6 @@ fn wrapped(out: &mut String, text: &str, indent: &str, style: Style) {
     for line in lines(text, style.width - indent.len()) {
         let _ = writeln!(out, "{indent}{line}");
     }
-}
-
-/// Text cut at spaces, or where it must be, into lines of at most so many letters. At least one line.
-fn lines(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(1);
-    let mut found = Vec::new();
-    for part in text.split('\n') {
-        let mut line = String::new();
-        for word in part.split(' ') {
-            let mut word: Vec<char> = word.chars().collect();
-            let used = line.chars().count();
-            if used > 0 && used + 1 + word.len() > width {
-                found.push(std::mem::take(&mut line));
-            } else if used > 0 {
-                line.push(' ');
-            }
-            while word.len() > width {
-                found.push(word.drain(..width).collect());
-            }
-            line.extend(word);
-        }
-        found.push(line);
-    }
-    found
 }
 
 /// A table with columns as wide as they need, or as the terminal allows.
@@ -309,14 +285,6 @@ fn percentile_plot(out: &mut String, section: &Section<'_>, kind: Kind, style: S
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_cut_at_spaces_and_long_words_where_they_must_be() {
-        assert_eq!(lines("a bc def", 4), ["a bc", "def"]);
-        assert_eq!(lines("abcdefghij k", 4), ["abcd", "efgh", "ij k"]);
-        assert_eq!(lines("", 4), [""]);
-        assert_eq!(lines("a\nb", 4), ["a", "b"]);
-    }
 
     #[test]
     fn a_table_keeps_to_the_width() {
