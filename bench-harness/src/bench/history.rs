@@ -158,9 +158,11 @@ struct Trend<'a> {
     commits: Vec<(&'a str, Vec<&'a Kept>)>,
 }
 
+/// Brokers that others are compared with have no trend of their own: it is that of their day.
 fn trends<'a>(all: &'a [Kept], workload: Option<&str>) -> Vec<Trend<'a>> {
+    let is_peer = |one: &Kept| all.iter().any(|o| o.workload == one.workload && o.peer.as_ref() == Some(&one.broker));
     let mut found: Vec<Trend<'a>> = Vec::new();
-    for one in all.iter().filter(|one| workload.is_none_or(|w| one.workload == w)) {
+    for one in all.iter().filter(|one| workload.is_none_or(|w| one.workload == w) && !is_peer(one)) {
         let at = found.iter().position(|t| t.workload == one.workload && t.broker == one.broker).unwrap_or_else(|| {
             found.push(Trend { workload: &one.workload, broker: &one.broker, commits: Vec::new() });
             found.len() - 1
@@ -219,8 +221,9 @@ fn short(commit: &str) -> String {
 
 fn trend_table(trend: &Trend<'_>) -> Table {
     let key = trend.key();
-    let beside =
-        trend.peer().map_or(String::new(), |peer| format!("; in brackets the ratio to {peer}, least to greatest"));
+    let beside = trend
+        .peer()
+        .map_or(String::new(), |peer| format!("; after each the ratio to {peer}: median, least to greatest"));
     let caption = format!("{}: medians of the runs of each commit{beside}", trend.name());
     let head = ["Commit", "First run", "Runs"].into_iter().chain(key.iter().map(|figure| figure.name));
     let mut table = Table::new(caption, head);
@@ -266,12 +269,15 @@ fn trend_chart(trend: &Trend<'_>, figure: &Figure, k: usize, id: &str) -> Option
         let ticks = trend.commits.iter().enumerate().map(|(n, (commit, _))| (n as f64 + 0.5, short(commit))).collect();
         let x =
             Axis { scale: Scale::Linear { from: 0.0, to: count as f64 }, name: "commit, oldest first".into(), ticks };
-        let reach = all.iter().flatten().copied().chain(peer.map(|_| 1.0));
+        // Where all is far below 1, the trend would be a flat line at the bottom.
+        let most = all.iter().flatten().copied().fold(0.0, f64::max);
+        let equal = peer.filter(|_| most > 0.5).map(|_| 1.0);
+        let reach = [most].into_iter().chain(equal);
         let y = Axis::round(Scale::from_zero(reach), if peer.is_some() { "ratio" } else { "value" }, 5, |v| {
             format::value(unit, v)
         });
         let mut plot = Plot::new(id, &title, &description, size, x, y);
-        if peer.is_some() {
+        if equal.is_some() {
             plot.rule(1.0, "one");
         }
         let series = format!("s{}", k % 6);
