@@ -108,8 +108,7 @@ pub(crate) fn run(workload: &Workload, like: Like, k: u64) -> RunResult {
         fetch: operation(end_to_end),
         seconds,
         clients: vec![client(&mut dice)],
-        ramp: Vec::new(),
-        drain: None,
+        ..LoadResult::default()
     };
     RunResult {
         format: FORMAT,
