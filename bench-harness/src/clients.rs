@@ -32,6 +32,8 @@ pub enum Runtime {
     Kcat,
     /// Prometheus' promtool, as Debian packages it: no client, but installed like one.
     Promtool,
+    /// A browser without a window, as Debian packages it: opens reports. A program, no driver.
+    Chromium,
 }
 
 impl Runtime {
@@ -43,6 +45,7 @@ impl Runtime {
             Runtime::Java => "java",
             Runtime::Kcat => "kcat",
             Runtime::Promtool => "promtool",
+            Runtime::Chromium => "chromium",
         }
     }
 
@@ -52,7 +55,7 @@ impl Runtime {
             Runtime::Python => &[("python3", "--version")],
             Runtime::Node => &[("node", "--version"), ("npm", "--version")],
             Runtime::Java => &[("javac", "-version"), ("mvn", "--version")],
-            Runtime::Kcat | Runtime::Promtool => &[("apt-get", "--version"), ("dpkg-deb", "--version")],
+            Runtime::Kcat | Runtime::Promtool | Runtime::Chromium => &[("apt-get", "--version"), ("dpkg-deb", "--version")],
         }
     }
 
@@ -118,7 +121,7 @@ pub fn install(runtime: Runtime) -> bool {
         Runtime::Python => install_python(&dir),
         Runtime::Node => install_node(&dir),
         Runtime::Java => install_java(&dir),
-        Runtime::Kcat => install_debian(runtime, &dir, true),
+        Runtime::Kcat | Runtime::Chromium => install_debian(runtime, &dir, true),
         // It needs nothing else; what its package does is for the server in it.
         Runtime::Promtool => install_debian(runtime, &dir, false),
     }
@@ -166,15 +169,17 @@ fn install_debian(runtime: Runtime, dir: &Path, with_needs: bool) {
     fs::create_dir_all(lists.join("partial")).expect("writable");
     let state = format!("Dir::State::Lists={}", lists.display());
     step(Command::new("apt-get").args(["-o", &state, "-qq", "update"]));
-    let mut plan = Command::new("apt-get");
-    plan.args(["-o", &state, "install", "--simulate", "--no-install-recommends"]).args(packages(runtime));
-    let plan = plan.output().expect("apt-get runs").stdout;
-    let plan = String::from_utf8_lossy(&plan).into_owned();
-    let planned = plan.lines().filter_map(|l| l.strip_prefix("Inst ")).filter_map(|l| l.split_whitespace().next());
-    let mut wanted: Vec<String> = planned.filter(|_| with_needs).map(str::to_string).collect();
-    if wanted.is_empty() {
-        // Or installed on this machine already.
-        wanted = packages(runtime);
+    let mut wanted = packages(runtime);
+    if with_needs {
+        let mut plan = Command::new("apt-get");
+        plan.args(["-o", &state, "install", "--simulate", "--no-install-recommends"]).args(packages(runtime));
+        let plan = plan.output().expect("apt-get runs").stdout;
+        let plan = String::from_utf8_lossy(&plan).into_owned();
+        let planned = plan.lines().filter_map(|l| l.strip_prefix("Inst ")).filter_map(|l| l.split_whitespace().next());
+        // Also where this machine has the packages themselves: a program looks for its files beside itself.
+        wanted.extend(planned.map(str::to_string));
+        wanted.sort_unstable();
+        wanted.dedup();
     }
     step(Command::new("apt-get").current_dir(dir).args(["-o", &state, "-qq", "download"]).args(wanted));
     for entry in fs::read_dir(dir).expect("readable").flatten() {
@@ -244,7 +249,7 @@ impl Driver {
             Runtime::Python => &PYTHON,
             Runtime::Node => &NODE,
             Runtime::Java => &JAVA,
-            Runtime::Kcat | Runtime::Promtool => return None,
+            Runtime::Kcat | Runtime::Promtool | Runtime::Chromium => return None,
         };
         cell.get_or_init(|| install(runtime).then(|| Self::start(runtime))).as_ref()
     }
@@ -255,7 +260,7 @@ impl Driver {
             Runtime::Python => Command::new(dir.join("bin/python")),
             Runtime::Node => Command::new("node"),
             Runtime::Java => Command::new("java"),
-            Runtime::Kcat | Runtime::Promtool => panic!("{} is a program, not a driver", runtime.name()),
+            Runtime::Kcat | Runtime::Promtool | Runtime::Chromium => panic!("{} is a program, not a driver", runtime.name()),
         };
         match runtime {
             Runtime::Python => command.arg("-B").arg(sources().join("python/driver.py")),

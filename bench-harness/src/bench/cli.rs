@@ -1,7 +1,7 @@
 //! The command line of `ringlog-bench`. Each command's arguments and work are in its own module.
 
 use super::commands::{compare, peer, run, versus, workloads};
-use super::{Failure, report, roofline};
+use super::{Failure, gate, history, report, roofline};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -21,6 +21,8 @@ enum Command {
     Peer(peer::Args),
     Workloads(workloads::Args),
     Report(report::Args),
+    History(history::Args),
+    Gate(gate::Args),
     Roofline(roofline::RooflineArgs),
     Runtimes(roofline::RuntimesArgs),
     #[command(hide = true)]
@@ -36,6 +38,8 @@ pub fn run() -> ExitCode {
         Command::Peer(args) => peer::command(&args),
         Command::Workloads(args) => workloads::command(&args),
         Command::Report(args) => report::command(&args),
+        Command::History(args) => history::command(&args),
+        Command::Gate(args) => gate::command(&args),
         Command::Roofline(args) => roofline::roofline(&args),
         Command::Runtimes(args) => roofline::runtimes(&args),
         Command::ServeFrames(args) => roofline::server::command(&args),

@@ -6,7 +6,7 @@ use super::core::{
 use super::gather::Gather;
 use super::meter::{Counter, Gauge};
 use super::page::Page;
-use super::tell::What;
+use super::tell::{ClientLine, PartitionLine, What};
 use super::{process, table, table::Metric};
 use crate::store::space::Space;
 use ringlog_engine::group::GroupLine;
@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// A metric, and how it is read off a line that a core told.
+type Figure<L, V> = (&'static Metric, fn(&L) -> V);
 
 /// What is looked at: set once every core runs.
 pub struct View {
@@ -244,7 +247,7 @@ impl View {
             let What::Partitions { lines: piece, .. } = what else { return };
             lines.extend(piece.iter().map(|line| ((line.topic.clone(), line.partition), (core, line.clone()))));
         });
-        let figures: [(&'static Metric, fn(&super::tell::PartitionLine) -> i64); 6] = [
+        let figures: [Figure<PartitionLine, i64>; 6] = [
             (&table::PARTITION_END, |p| p.high_watermark),
             (&table::PARTITION_START, |p| p.log_start),
             (&table::PARTITION_BYTES, |p| p.bytes as i64),
@@ -267,7 +270,7 @@ impl View {
             let What::Clients { lines: piece, .. } = what else { return };
             lines.extend(piece.iter().map(|line| (core, line.clone())));
         });
-        let figures: [(&'static Metric, fn(&super::tell::ClientLine) -> f64); 4] = [
+        let figures: [Figure<ClientLine, f64>; 4] = [
             (&table::CLIENT_AGE, |c| c.connected_ms as f64 / 1000.0),
             (&table::CLIENT_REQUESTS, |c| c.requests as f64),
             (&table::CLIENT_IN, |c| c.request_bytes as f64),
