@@ -30,6 +30,8 @@ pub enum Runtime {
     Java,
     /// kcat, as Debian packages it: a program, no driver.
     Kcat,
+    /// A browser without a window, as Debian packages it: opens reports. A program, no driver.
+    Chromium,
 }
 
 impl Runtime {
@@ -40,6 +42,7 @@ impl Runtime {
             Runtime::Node => "node",
             Runtime::Java => "java",
             Runtime::Kcat => "kcat",
+            Runtime::Chromium => "chromium",
         }
     }
 
@@ -49,7 +52,7 @@ impl Runtime {
             Runtime::Python => &[("python3", "--version")],
             Runtime::Node => &[("node", "--version"), ("npm", "--version")],
             Runtime::Java => &[("javac", "-version"), ("mvn", "--version")],
-            Runtime::Kcat => &[("apt-get", "--version"), ("dpkg-deb", "--version")],
+            Runtime::Kcat | Runtime::Chromium => &[("apt-get", "--version"), ("dpkg-deb", "--version")],
         }
     }
 
@@ -115,7 +118,7 @@ pub fn install(runtime: Runtime) -> bool {
         Runtime::Python => install_python(&dir),
         Runtime::Node => install_node(&dir),
         Runtime::Java => install_java(&dir),
-        Runtime::Kcat => install_kcat(&dir),
+        Runtime::Kcat | Runtime::Chromium => install_debian(&dir, &packages(runtime)),
     }
     fs::write(stamp_path, stamp).expect("target is writable");
     true
@@ -155,24 +158,24 @@ fn install_java(dir: &Path) {
     step(maven.arg(format!("-DoutputDirectory={}", dir.join("libs").display())));
 }
 
-/// Unpacks the Debian packages of kcat that this machine lacks. Nothing is installed into the system, so no root is needed.
-fn install_kcat(dir: &Path) {
+/// Unpacks Debian packages, with those they need and this machine lacks. Nothing is installed into the system, so no root is needed.
+fn install_debian(dir: &Path, packages: &[String]) {
     let lists = dir.join("lists");
     fs::create_dir_all(lists.join("partial")).expect("writable");
     let state = format!("Dir::State::Lists={}", lists.display());
     step(Command::new("apt-get").args(["-o", &state, "-qq", "update"]));
     let plan = Command::new("apt-get")
         .args(["-o", &state, "install", "--simulate", "--no-install-recommends"])
-        .args(packages(Runtime::Kcat))
+        .args(packages)
         .output()
         .expect("apt-get runs");
     let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
     let mut wanted: Vec<&str> =
         plan.lines().filter_map(|l| l.strip_prefix("Inst ")).filter_map(|l| l.split_whitespace().next()).collect();
-    if wanted.is_empty() {
-        // Installed on this machine already.
-        wanted.push("kcat");
-    }
+    // Also where this machine has them: a program looks for its files beside itself.
+    wanted.extend(packages.iter().map(String::as_str));
+    wanted.sort_unstable();
+    wanted.dedup();
     step(Command::new("apt-get").current_dir(dir).args(["-o", &state, "-qq", "download"]).args(wanted));
     for entry in fs::read_dir(dir).expect("readable").flatten() {
         if entry.path().extension().is_some_and(|e| e == "deb") {
@@ -241,7 +244,7 @@ impl Driver {
             Runtime::Python => &PYTHON,
             Runtime::Node => &NODE,
             Runtime::Java => &JAVA,
-            Runtime::Kcat => return None,
+            Runtime::Kcat | Runtime::Chromium => return None,
         };
         cell.get_or_init(|| install(runtime).then(|| Self::start(runtime))).as_ref()
     }
@@ -252,7 +255,7 @@ impl Driver {
             Runtime::Python => Command::new(dir.join("bin/python")),
             Runtime::Node => Command::new("node"),
             Runtime::Java => Command::new("java"),
-            Runtime::Kcat => panic!("kcat is a program, not a driver"),
+            Runtime::Kcat | Runtime::Chromium => panic!("{} is a program, not a driver", runtime.name()),
         };
         match runtime {
             Runtime::Python => command.arg("-B").arg(sources().join("python/driver.py")),

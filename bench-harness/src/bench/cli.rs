@@ -1,7 +1,7 @@
 //! The command line of `ringlog-bench`. Each command's arguments and work are in its own module.
 
 use super::commands::{compare, peer, run, versus, workloads};
-use super::{Failure, report};
+use super::{Failure, gate, history, report};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -21,6 +21,8 @@ enum Command {
     Peer(peer::Args),
     Workloads(workloads::Args),
     Report(report::Args),
+    History(history::Args),
+    Gate(gate::Args),
 }
 
 /// Runs the command that the process was given. Exit codes: 0 done, 1 failed (a void run, a missed gate), 2 wrong usage.
@@ -32,6 +34,8 @@ pub fn run() -> ExitCode {
         Command::Peer(args) => peer::command(&args),
         Command::Workloads(args) => workloads::command(&args),
         Command::Report(args) => report::command(&args),
+        Command::History(args) => history::command(&args),
+        Command::Gate(args) => gate::command(&args),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("ringlog bench: {failure}");

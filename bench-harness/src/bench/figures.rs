@@ -145,9 +145,9 @@ figures! {
     "cpu_per_byte" "broker CPU per byte" NanosPerByte Lower
         Value(|r| share(cpu_us(r)? * 1e3, r.load.publish.bytes + r.load.fetch.bytes));
     "cpu_cores" "broker CPU" Cores Lower Value(|r| share(cpu_us(r)?, r.load.measured_us));
-    "device_per_byte" "bytes written to the device per byte acknowledged" PerByte Lower
+    "device_per_byte" "device writes per byte acknowledged" PerByte Lower
         Value(|r| share(usage(r)?.device_written_bytes? as f64, r.load.publish.bytes));
-    "process_per_byte" "bytes the broker caused to be written per byte acknowledged" PerByte Lower
+    "process_per_byte" "broker's writes per byte acknowledged" PerByte Lower
         Value(|r| share(usage(r)?.written_bytes as f64, r.load.publish.bytes));
     "device_flushes_rate" "flushes of the device" PerSecond Lower Value(|r| a_second(r, usage(r)?.device_flushes?));
     "switches_per_request" "context switches per request" Count Lower

@@ -10,6 +10,8 @@ pub mod commands;
 pub mod compare;
 pub mod environment;
 pub mod figures;
+pub mod gate;
+pub mod history;
 pub mod load;
 pub mod measure;
 pub mod report;

@@ -1,13 +1,15 @@
 //! Runs that were never made: results with figures that are known, as a report would get them.
 
-use ringlog_bench_harness::bench::compare;
 use ringlog_bench_harness::bench::report::{Report, Roof};
 use ringlog_bench_harness::bench::result::{
     BrokerInfo, Check, ClientCore, Drain, Environment, FORMAT, Latency, LoadResult, Operation, RampStep, RunResult,
     Second, Usage,
 };
 use ringlog_bench_harness::bench::workload::{Backlog, Ramp, Workload};
+use ringlog_bench_harness::bench::{compare, history};
+use ringlog_bench_harness::broker::target_dir;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Numbers that look random and are the same each time.
 pub(crate) struct Dice(u64);
@@ -38,8 +40,10 @@ pub(crate) struct Like {
     pub(crate) cpu_per_request_us: f64,
 }
 
-pub(crate) const OURS: Like = Like { label: "ringlog", median_us: 300.0, tail: 0.25, rate: 10_000.0, cpu_per_request_us: 9.0 };
-pub(crate) const KAFKA: Like = Like { label: "kafka", median_us: 900.0, tail: 0.42, rate: 10_000.0, cpu_per_request_us: 31.0 };
+pub(crate) const OURS: Like =
+    Like { label: "ringlog", median_us: 300.0, tail: 0.25, rate: 10_000.0, cpu_per_request_us: 9.0 };
+pub(crate) const KAFKA: Like =
+    Like { label: "kafka", median_us: 900.0, tail: 0.42, rate: 10_000.0, cpu_per_request_us: 31.0 };
 
 pub(crate) const SECONDS: u32 = 40;
 pub(crate) const WARMUP: u32 = 5;
@@ -282,4 +286,49 @@ pub(crate) fn report() -> Report {
         "Two cores of a shared virtual machine: single times differ by a third between hours, ratios less.".into(),
     );
     report
+}
+
+/// Brokers with long names, and many of them; figures from nanoseconds to minutes.
+pub(crate) fn crowded() -> Report {
+    let labels = [
+        "ringlog-0.1.0-with-relaxed-flushes-on-eight-shards",
+        "kafka-4.2.0-flushing-each-message-G1-2-GiB",
+        "a",
+        "redpanda somewhere else",
+        "five",
+        "six",
+    ];
+    let asked = workload("a-workload-with-a-name-that-does-not-want-to-end-and-has-no-space-in-it");
+    let mut report = Report { title: "Many brokers, and names that do not want to end".into(), ..Report::default() };
+    for (k, label) in labels.into_iter().enumerate() {
+        let like =
+            Like { label, median_us: 3.0 * 9f64.powi(k as i32), tail: 0.3, rate: 8.0e6, cpu_per_request_us: 0.02 };
+        report.runs.extend(runs(&asked, like, 3));
+    }
+    report.comparisons = ringlog_bench_harness::bench::report::compared(&report.runs, None);
+    report
+}
+
+/// Kept runs of three commits.
+pub(crate) fn kept() -> Vec<history::Kept> {
+    let asked = workload("steady");
+    let mut all = Vec::new();
+    for (n, median_us) in [420.0, 300.0, 310.0].into_iter().enumerate() {
+        let mut session = runs(&asked, Like { median_us, ..OURS }, 4);
+        session.extend(runs(&asked, KAFKA, 4));
+        for run in &mut session {
+            run.started_ms += n as i64 * 86_400_000;
+            run.broker.commit = run.broker.commit.take().map(|_| format!("{n}0ffee{n}decaf"));
+        }
+        all.extend(history::kept(&session, None, "unknown"));
+    }
+    all
+}
+
+/// A folder of this test program under `target/tmp`, empty.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    let dir = target_dir().join("tmp/bench-report").join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("target is writable");
+    dir
 }

@@ -4,9 +4,8 @@
 use super::format;
 use super::group::{Group, Kind, Section, curve, place};
 use super::metrics;
-use super::svg::{self, Axis, Bar, Bars, Dot, Plot, Scale, Size, Whisker};
-use super::tables::{self, Table};
-use crate::bench::compare::{Comparison, Verdict};
+use super::svg::{self, Axis, Bar, Bars, Dot, Plot, Scale, Size};
+use super::tables::{self, Table, capital};
 use crate::bench::figures;
 use crate::bench::result::{RunResult, Second};
 
@@ -25,7 +24,7 @@ pub struct Chart {
 }
 
 /// Histograms of the broker's own metrics that are shown, by name and in words.
-const INSTRUMENTS: [(&str, &str); 3] = [
+pub const INSTRUMENTS: [(&str, &str); 3] = [
     ("ringlog_flush_seconds", "flush of a commit"),
     ("ringlog_commit_write_seconds", "write of a commit"),
     ("ringlog_turn_seconds", "turn of the loop"),
@@ -40,17 +39,15 @@ fn series(k: usize) -> String {
 pub fn all(section: &Section<'_>, id: &str) -> Vec<Chart> {
     let mut charts = Vec::new();
     let mut add = |chart: Option<Chart>| charts.extend(chart);
-    for (k, comparison) in section.comparisons.iter().enumerate() {
-        add(ratios(comparison, &format!("{id}-r{k}")));
-    }
-    for kind in Kind::ALL {
-        add(percentiles(section, kind, &format!("{id}-p-{}", kind.name())));
-    }
+    let by_percentile = |kind: Kind| percentiles(section, kind, &format!("{id}-p-{}", kind.name()));
+    add(by_percentile(Kind::Publish));
+    add(by_percentile(Kind::EndToEnd));
     let groups: Vec<_> = section.groups.iter().enumerate().filter_map(|(k, g)| Some((k, g, g.typical()?))).collect();
     let most = latency_scale(groups.iter().map(|(.., run)| *run));
     for (k, group, run) in &groups {
         add(latency_over_time(*k, group, run, most, &format!("{id}-t{k}")));
     }
+    add(by_percentile(Kind::Fetch));
     add(throughput_over_time(section, &format!("{id}-rate")));
     add(throughput_against_latency(section, &format!("{id}-tl")));
     add(cost(section, &format!("{id}-cpu")));
@@ -65,51 +62,6 @@ pub fn all(section: &Section<'_>, id: &str) -> Vec<Chart> {
 fn legend_of(section: &Section<'_>) -> Vec<(String, String)> {
     let groups = section.groups.iter().enumerate().filter(|(_, g)| !g.valid.is_empty());
     groups.map(|(k, g)| (format!("line {}", series(k)), g.label.to_string())).collect()
-}
-
-fn ratios(comparison: &Comparison, id: &str) -> Option<Chart> {
-    let rows: Vec<Whisker> = comparison
-        .rows
-        .iter()
-        .filter_map(|row| {
-            let interval = row.interval?;
-            let class = match row.verdict {
-                Verdict::Better => "good",
-                Verdict::Worse => "bad",
-                _ => "unclear",
-            };
-            let name = row.name.replace(" per byte acknowledged", "/B").replace("bytes written to the ", "");
-            let name = name.replace("bytes the broker caused to be written", "broker's writes");
-            Some(Whisker { name, ratio: interval.ratio, low: interval.low, high: interval.high, class })
-        })
-        .collect();
-    if rows.is_empty() {
-        return None;
-    }
-    let (a, b) = (&comparison.a.label, &comparison.b.label);
-    let title = format!("{a} against {b}: ratios with 95 % intervals");
-    let lines: Vec<String> = rows
-        .iter()
-        .map(|r| {
-            format!("{} {} ({} to {})", r.name, format::number(r.ratio), format::number(r.low), format::number(r.high))
-        })
-        .collect();
-    let draw = |size| svg::ratios(id, &title, &lines.join("; "), size, &rows, &format!("{a} / {b}, logarithmic"));
-    Some(Chart {
-        part: "Ratios",
-        about: format!(
-            "Geometric mean of {} pairs. Where the line crosses 1, the spread does not carry a verdict.",
-            comparison.pairs
-        ),
-        legend: vec![
-            ("interval good".into(), format!("{a} better")),
-            ("interval bad".into(), format!("{a} worse")),
-            ("interval unclear".into(), "no verdict, or the same".into()),
-        ],
-        svgs: Size::BOTH.map(draw).to_vec(),
-        tables: Vec::new(),
-        title,
-    })
 }
 
 fn nanos_axis(scale: Scale, size: Size) -> Axis {
@@ -177,11 +129,6 @@ fn hit(section: &Section<'_>, kind: Kind, percentile: f64) -> String {
     let parts: Vec<String> = values.map(|(label, v)| format!("{label} {}", format::nanos(v as f64))).collect();
     let shown = (percentile * 1e4).floor() / 1e4;
     format!("{} %: {}", format::percentile(shown), parts.join(", "))
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Latencies of a second: those of publishing, or of end-to-end where nobody writes.
@@ -336,7 +283,7 @@ fn throughput_against_latency(section: &Section<'_>, id: &str) -> Option<Chart> 
     let goal = ramp.map(|r| r.latency_ms * 1e6);
     let name = format!("p{}", format::percentile(percentile));
     let title = format!("Throughput against publish {name}");
-    let description = tables::headline(section).1;
+    let description = tables::headline(section).main;
     let y = Scale::log(all.iter().map(|p| p.1).chain(goal));
     let x = Scale::from_zero(all.iter().map(|p| p.0));
     let draw = |size: Size| {

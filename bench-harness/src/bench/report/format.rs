@@ -70,10 +70,27 @@ pub fn value(unit: Unit, value: f64) -> String {
     }
 }
 
-/// A ratio with its interval.
-pub fn ratio(interval: &Interval) -> String {
-    let Interval { ratio, low, high } = interval;
-    format!("{} ({} to {})", number(*ratio), number(*low), number(*high))
+/// From one value to another, the unit said once where it is the same.
+pub fn range(unit: Unit, from: f64, to: f64) -> String {
+    let (from, to) = (value(unit, from), value(unit, to));
+    if from == to {
+        return from;
+    }
+    let of = |text: &str| text.split_once(' ').map(|(_, unit)| unit.to_string());
+    match from.split_once(' ') {
+        Some((number, _)) if of(&from) == of(&to) => format!("{number} to {to}"),
+        _ => format!("{from} to {to}"),
+    }
+}
+
+/// A ratio: three digits, also where it is 1.
+pub fn ratio(value: f64) -> String {
+    if (0.9995..9.995).contains(&value) { format!("{value:.2}") } else { number(value) }
+}
+
+/// A ratio's interval.
+pub fn interval(interval: &Interval) -> String {
+    format!("{} to {}", ratio(interval.low), ratio(interval.high))
 }
 
 /// A percentile without needless digits: 50, 99.9, 99.99.
@@ -128,6 +145,30 @@ pub fn shortened(text: &str, most: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
+/// Text cut at spaces, or where it must be, into lines of at most so many letters. At least one line.
+pub fn lines(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let mut found = Vec::new();
+    for part in text.split('\n') {
+        let mut line = String::new();
+        for word in part.split(' ') {
+            let mut word: Vec<char> = word.chars().collect();
+            let used = line.chars().count();
+            if used > 0 && used + 1 + word.len() > width {
+                found.push(std::mem::take(&mut line));
+            } else if used > 0 {
+                line.push(' ');
+            }
+            while word.len() > width {
+                found.push(word.drain(..width).collect());
+            }
+            line.extend(word);
+        }
+        found.push(line);
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +178,7 @@ mod tests {
         let cases = [
             (nanos(301_400.0), "301 µs"),
             (nanos(4_213_000.0), "4.21 ms"),
-            (nanos(999_600.0), "1 ms"),
+            (nanos(999_600.0), "1.00 ms"),
             (nanos(0.0), "0 ns"),
             (nanos(61e9), "61 s"),
             (bytes(3_276_000_000.0), "3.28 GB"),
@@ -150,6 +191,11 @@ mod tests {
             (value(Unit::BytesPerSecond, 812e6), "812 MB/s"),
             (percentile(99.9), "99.9"),
             (percentile(50.0), "50"),
+            (range(Unit::Nanos, 1_090_000.0, 1_170_000.0), "1.09 to 1.17 ms"),
+            (range(Unit::Nanos, 900_000.0, 1_170_000.0), "900 µs to 1.17 ms"),
+            (range(Unit::Count, 0.5, 0.6), "0.500 to 0.600"),
+            (range(Unit::Bytes, 11.0, 11.0), "11 B"),
+            (ratio(1.0), "1.00"),
         ];
         for (found, expected) in cases {
             assert_eq!(found, expected);
@@ -160,7 +206,7 @@ mod tests {
     fn days_are_those_of_the_calendar() {
         assert_eq!(date(0), "1970-01-01 00:00");
         assert_eq!(date(951_782_400_000), "2000-02-29 00:00");
-        assert_eq!(date(1_795_665_600_000 - 60_000), "2026-11-25 23:59");
+        assert_eq!(date(1_795_651_200_000 - 60_000), "2026-11-25 23:59");
         assert_eq!(date(-60_000), "1969-12-31 23:59");
     }
 
@@ -169,5 +215,13 @@ mod tests {
         assert_eq!(escape("<script>\"a\" & 'b'\u{1}"), "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;\u{fffd}");
         assert_eq!(shortened("kafka", 5), "kafka");
         assert_eq!(shortened("redpanda", 5), "redp…");
+    }
+
+    #[test]
+    fn lines_are_cut_at_spaces_and_long_words_where_they_must_be() {
+        assert_eq!(lines("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(lines("abcdefghij k", 4), ["abcd", "efgh", "ij k"]);
+        assert_eq!(lines("", 4), [""]);
+        assert_eq!(lines("a\nb", 4), ["a", "b"]);
     }
 }

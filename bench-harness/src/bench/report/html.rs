@@ -6,6 +6,7 @@ use super::charts::{self, Chart};
 use super::format::{self, escape};
 use super::group::{self, Section};
 use super::tables::{self, Mark, Table};
+use crate::bench::compare::Row;
 use crate::bench::workload::Workload;
 use std::fmt::Write;
 
@@ -63,19 +64,23 @@ fn list(out: &mut String, class: &str, lines: &[String]) {
 fn summary(out: &mut String, sections: &[Section<'_>], notes: &[String]) {
     out.push_str("<section><h2>Summary</h2><ul class=\"answers\">");
     for (k, section) in sections.iter().enumerate() {
-        let (mark, answer) = tables::headline(section);
-        let class = match mark {
+        let found = tables::headline(section);
+        let class = match found.mark {
             Mark::None => "",
             Mark::Good => "good",
             Mark::Bad => "bad",
         };
         let _ = write!(
             out,
-            "<li class=\"{class}\"><p class=\"question\">{} <a href=\"#w{k}\">{}</a></p><p class=\"answer\">{}</p></li>",
+            "<li class=\"{class}\"><p class=\"question\">{} <a href=\"#w{k}\">{}</a></p><p class=\"answer\">{}</p>",
             escape(&section.workload.question),
             escape(&section.workload.name),
-            escape(&answer)
+            escape(&found.main)
         );
+        for line in &found.more {
+            let _ = write!(out, "<p>{}</p>", escape(line));
+        }
+        out.push_str("</li>");
     }
     out.push_str("</ul>");
     if !notes.is_empty() {
@@ -90,7 +95,9 @@ fn one_section(out: &mut String, section: &Section<'_>, id: &str) {
     let _ = write!(out, "<p class=\"soft\">{}</p>", escape(&workload.question));
     out.push_str("<h3>Verdict</h3>");
     for comparison in &section.comparisons {
-        out.push_str(&table(&tables::verdicts(comparison), "stack"));
+        let first = |row: &Row| tables::comes_first(comparison, row);
+        out.push_str(&table(&tables::verdicts(comparison, first), "stack verdicts"));
+        details(out, "All other figures", &table(&tables::verdicts(comparison, |row| !first(row)), "stack verdicts"));
     }
     if section.comparisons.is_empty() {
         out.push_str(&table(&tables::all_figures(section), "stack"));
@@ -110,7 +117,12 @@ fn one_section(out: &mut String, section: &Section<'_>, id: &str) {
         out.push_str("</div>");
     }
     out.push_str("<h3>Checks of the runs</h3>");
-    out.push_str(&table(&tables::checks(section), "stack"));
+    let _ = write!(out, "<p>{}</p>", escape(&tables::checks_line(section)));
+    let failed = tables::checks(section, true);
+    if !failed.rows.is_empty() {
+        out.push_str(&table(&failed, "stack"));
+    }
+    details(out, "All checks", &table(&tables::checks(section, false), "stack"));
     details(out, "The cores that clients ran on", &table(&tables::clients(section), ""));
     out.push_str("<h3>Environment</h3>");
     out.push_str(&table(&tables::environment(section), "facts stack"));
@@ -155,8 +167,9 @@ pub fn chart(out: &mut String, chart: &Chart) {
 /// A table as markup; with the class `stack` a narrow screen shows each row as a list.
 pub fn table(table: &Table, class: &str) -> String {
     let mut out = format!(
-        "<div class=\"scroll\"><table class=\"{class}\"><caption>{}</caption><thead><tr>",
-        escape(&table.caption)
+        "<div class=\"scroll\"><table class=\"{class}\"><caption>{} {}</caption><thead><tr>",
+        escape(&table.caption),
+        escape(&table.drawn)
     );
     for head in &table.head {
         let _ = write!(out, "<th scope=\"col\">{}</th>", escape(head));
@@ -172,9 +185,14 @@ pub fn table(table: &Table, class: &str) -> String {
         for (k, cell) in cells.iter().enumerate() {
             let (open, close) = if k == 0 { ("<th scope=\"row\"", "</th>") } else { ("<td", "</td>") };
             let name = table.head.get(k).map_or("", String::as_str);
-            let _ = write!(out, "{open} data-label=\"{}\">{}", escape(name), escape(&cell.main));
-            if !cell.more.is_empty() {
-                let _ = write!(out, " <small>{}</small>", escape(&cell.more));
+            let _ = write!(out, "{open} data-label=\"{}\">", escape(name));
+            let more =
+                if cell.more.is_empty() { String::new() } else { format!(" <small>{}</small>", escape(&cell.more)) };
+            let words = format!("{}{more}", escape(&cell.main));
+            if cell.picture.is_empty() {
+                out.push_str(&words);
+            } else {
+                let _ = write!(out, "<div class=\"pictured\"><span>{words}</span>{}</div>", cell.picture);
             }
             out.push_str(close);
         }

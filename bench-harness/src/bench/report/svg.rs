@@ -1,7 +1,8 @@
 //! Charts as inline SVG: axes, lines, dots, bars. Knows nothing of brokers. Colours and strokes are classes of the page's style, so
 //! that a chart follows its colour scheme; sizes are those of its view box, drawn for a width and scaled a little.
 
-use super::format::{escape, shortened};
+use super::format::{escape, lines, shortened};
+use crate::bench::compare::Interval;
 use std::fmt::Write;
 
 /// How large a chart is drawn. Each chart is drawn twice, and the page shows what fits: letters stay legible on a phone.
@@ -89,7 +90,12 @@ fn linear_ticks(from: f64, to: f64, about: usize) -> Vec<f64> {
 
 fn log_ticks(from: f64, to: f64, about: usize) -> Vec<f64> {
     let decades = (to / from).log10();
-    let digits: &[f64] = if decades * 3.0 <= about as f64 * 1.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let labels = about as f64 * 1.3;
+    let digits: &[f64] = match decades {
+        d if d * 3.0 <= labels => &[1.0, 2.0, 5.0],
+        d if d * 2.0 <= labels => &[1.0, 3.0],
+        _ => &[1.0],
+    };
     let (first, last) = (from.log10().floor() as i32, to.log10().ceil() as i32);
     let all = (first..=last).flat_map(|e| digits.iter().map(move |d| d * 10f64.powi(e)));
     let found: Vec<f64> = all.filter(|v| *v >= from * 0.999 && *v <= to * 1.001).collect();
@@ -138,7 +144,7 @@ pub struct Plot {
     hits: Vec<(f64, String)>,
 }
 
-const TOP: f64 = 30.0;
+const TOP: f64 = 34.0;
 const BOTTOM: f64 = 44.0;
 const RIGHT: f64 = 18.0;
 /// Width of a letter of axis labels, about.
@@ -229,9 +235,9 @@ impl Plot {
         let _ = write!(self.body, "<path class=\"{class}\" d=\"M{a:.1} {at:.1}H{b:.1}\"/>");
     }
 
-    /// Words inside, at the top of a place.
+    /// Words above a place.
     pub fn word(&mut self, x: f64, text: &str) {
-        let (at, y) = (self.px(x) + 5.0, TOP + 14.0);
+        let (at, y) = (self.px(x), TOP - 4.0);
         let _ = write!(self.body, "<text class=\"word\" x=\"{at:.1}\" y=\"{y}\">{}</text>", escape(text));
     }
 
@@ -339,19 +345,26 @@ pub struct Bars {
 
 const BAR: f64 = 22.0;
 const HEADING: f64 = 26.0;
+const LINE: f64 = 16.0;
 
 /// Horizontal bars in groups; each group has a scale of its own.
 pub fn bars(id: &str, title: &str, description: &str, size: Size, groups: &[Bars]) -> String {
     let count: usize = groups.iter().map(|g| g.bars.len()).sum();
-    let height = 8.0 + groups.len() as f64 * HEADING + count as f64 * BAR;
+    let headings: Vec<Vec<String>> = groups.iter().map(|g| lines(&g.name, (size.width() / 7.6) as usize)).collect();
+    let more: usize = headings.iter().map(|lines| lines.len() - 1).sum();
+    let height = 8.0 + groups.len() as f64 * HEADING + more as f64 * LINE + count as f64 * BAR;
     let mut out = begin(&format!("{id}-{}", size.class()), size, height, title, description);
     let label = if size == Size::Wide { 130.0 } else { 92.0 };
     let longest = groups.iter().flat_map(|g| &g.bars).map(|b| b.text.chars().count()).max().unwrap_or(0);
     let room = size.width() - label - longest as f64 * 7.4 - 16.0;
-    let letters = (label / 7.2) as usize;
+    let letters = (label / 8.2) as usize;
     let mut y = 4.0;
-    for group in groups {
-        let _ = write!(out, "<text class=\"name\" x=\"4\" y=\"{:.1}\">{}</text>", y + 16.0, escape(&group.name));
+    for (group, heading) in groups.iter().zip(&headings) {
+        for (k, line) in heading.iter().enumerate() {
+            let at = y + 16.0 + k as f64 * LINE;
+            let _ = write!(out, "<text class=\"name\" x=\"4\" y=\"{at:.1}\">{}</text>", escape(line));
+        }
+        y += (heading.len() - 1) as f64 * LINE;
         y += HEADING;
         let most = group.bars.iter().map(|b| b.greatest.max(b.value)).fold(0.0, f64::max);
         let place = |v: f64| if most > 0.0 { label + v / most * room } else { label };
@@ -391,63 +404,20 @@ pub fn bars(id: &str, title: &str, description: &str, size: Size, groups: &[Bars
     out
 }
 
-/// A ratio with its interval, and how it is to be judged (a class of the page's style).
-#[derive(Debug, Clone)]
-pub struct Whisker {
-    pub name: String,
-    pub ratio: f64,
-    pub low: f64,
-    pub high: f64,
-    pub class: &'static str,
-}
-
-/// Ratios on one logarithmic axis around 1.
-pub fn ratios(id: &str, title: &str, description: &str, size: Size, rows: &[Whisker], axis: &str) -> String {
-    const ROW: f64 = 27.0;
-    let wide = size == Size::Wide;
-    // A narrow chart has its names above the lines.
-    let (left, row) = if wide { (190.0, ROW) } else { (12.0, ROW + 15.0) };
-    let right = size.width() - 14.0;
-    let height = 14.0 + row * rows.len() as f64 + 46.0;
-    let bottom = height - 44.0;
-    let mut out = begin(&format!("{id}-{}", size.class()), size, height, title, description);
-    let reach = rows.iter().flat_map(|r| [r.low, r.high]).fold(2.0_f64, |m, v| m.max(v).max(1.0 / v)).min(1000.0) * 1.1;
+/// A ratio with its interval on a logarithmic line around 1, small enough for a row of a table. `reach`: the ends are 1/reach and
+/// reach; what lies beyond is cut.
+pub fn whisker(interval: &Interval, reach: f64, class: &str) -> String {
+    const WIDTH: f64 = 150.0;
     let scale = Scale::Log { from: 1.0 / reach, to: reach };
-    let px = |v: f64| left + scale.at(v).clamp(0.0, 1.0) * (right - left);
-    let candidates = [0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0];
-    let mut free = f64::NEG_INFINITY;
-    for v in candidates.into_iter().filter(|v| *v >= 1.0 / reach && *v <= reach) {
-        let at = px(v);
-        let class = if v == 1.0 { "one" } else { "grid" };
-        let _ = write!(out, "<path class=\"{class}\" d=\"M{at:.1} 8V{bottom}\"/>");
-        if at - 14.0 > free {
-            let label = super::format::number(v);
-            let _ = write!(out, "<text class=\"tick middle\" x=\"{at:.1}\" y=\"{}\">{label}</text>", bottom + 17.0);
-            free = at + 16.0;
-        }
-    }
-    for (k, one) in rows.iter().enumerate() {
-        let top = 14.0 + row * k as f64;
-        let y = if wide { top + ROW / 2.0 } else { top + 24.0 };
-        let (a, m, b) = (px(one.low), px(one.ratio), px(one.high));
-        let class = one.class;
-        if wide {
-            let name = escape(&shortened(&one.name, 27));
-            let _ = write!(out, "<text class=\"tick end\" x=\"{}\" y=\"{:.1}\">{name}</text>", left - 10.0, y + 4.0);
-        } else {
-            let name = escape(&shortened(&one.name, 46));
-            let _ = write!(out, "<text class=\"tick\" x=\"{left}\" y=\"{:.1}\">{name}</text>", top + 10.0);
-        }
-        let _ = write!(
-            out,
-            "<path class=\"interval {class}\" d=\"M{a:.1} {y:.1}H{b:.1}M{a:.1} {t:.1}v10M{b:.1} {t:.1}v10\"/>\
-             <circle class=\"dot {class}\" cx=\"{m:.1}\" cy=\"{y:.1}\" r=\"5\"/>",
-            t = y - 5.0
-        );
-    }
-    let _ =
-        write!(out, "<text class=\"name end\" x=\"{right}\" y=\"{:.1}\">{}</text></svg>", height - 8.0, escape(axis));
-    out
+    let px = |v: f64| 6.0 + scale.at(v).clamp(0.0, 1.0) * (WIDTH - 12.0);
+    let (low, middle, high) = (px(interval.low), px(interval.ratio), px(interval.high));
+    format!(
+        "<svg class=\"whiskers\" viewBox=\"0 0 {WIDTH} 20\" aria-hidden=\"true\"><path class=\"grid\" d=\"M6 10H{}\"/>\
+         <path class=\"one\" d=\"M{one} 1V19\"/><path class=\"interval {class}\" d=\"M{low:.1} 10H{high:.1}M{low:.1} 6v8M{high:.1} 6v8\"/>\
+         <circle class=\"dot {class}\" cx=\"{middle:.1}\" cy=\"10\" r=\"4\"/></svg>",
+        WIDTH - 6.0,
+        one = WIDTH / 2.0
+    )
 }
 
 #[cfg(test)]
@@ -458,6 +428,8 @@ mod tests {
     fn ticks_are_round_and_on_the_axis() {
         assert_eq!(Scale::Linear { from: 0.0, to: 10.8 }.ticks(5), [0.0, 5.0, 10.0]);
         assert_eq!(Scale::Linear { from: 0.0, to: 43.0 }.ticks(4), [0.0, 20.0, 40.0]);
+        let half = Scale::Log { from: 90.0, to: 30_000.0 }.ticks(4);
+        assert!(half.iter().zip([100.0, 300.0, 1000.0, 3000.0]).all(|(a, b)| (a / b - 1.0).abs() < 1e-9), "{half:?}");
         let log = Scale::Log { from: 90.0, to: 1100.0 }.ticks(6);
         assert_eq!(log.len(), 4);
         assert!(log.iter().zip([100.0, 200.0, 500.0, 1000.0]).all(|(a, b)| (a / b - 1.0).abs() < 1e-9), "{log:?}");

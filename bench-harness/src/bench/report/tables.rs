@@ -2,7 +2,7 @@
 
 use super::format;
 use super::group::{Group, Kind, PERCENTILES, Section};
-use super::metrics;
+use super::{metrics, svg};
 use crate::bench::compare::{Comparison, Row, Spread, Verdict};
 use crate::bench::figures::{self, Unit};
 use crate::bench::result::{Latency, RunResult};
@@ -13,11 +13,13 @@ pub struct Cell {
     pub main: String,
     /// Said in smaller letters after it.
     pub more: String,
+    /// A picture of it, as markup; the terminal does without.
+    pub picture: String,
 }
 
 impl From<String> for Cell {
     fn from(main: String) -> Cell {
-        Cell { main, more: String::new() }
+        Cell { main, ..Cell::default() }
     }
 }
 
@@ -39,13 +41,20 @@ pub enum Mark {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     pub caption: String,
+    /// How to read the pictures in it.
+    pub drawn: String,
     pub head: Vec<String>,
     pub rows: Vec<(Mark, Vec<Cell>)>,
 }
 
 impl Table {
     pub fn new<T: Into<String>>(caption: impl Into<String>, head: impl IntoIterator<Item = T>) -> Table {
-        Table { caption: caption.into(), head: head.into_iter().map(Into::into).collect(), rows: Vec::new() }
+        Table {
+            caption: caption.into(),
+            drawn: String::new(),
+            head: head.into_iter().map(Into::into).collect(),
+            rows: Vec::new(),
+        }
     }
 
     pub fn row<T: Into<Cell>>(&mut self, cells: impl IntoIterator<Item = T>) {
@@ -63,64 +72,91 @@ fn told(unit: Unit, value: Option<f64>) -> String {
 fn spread(unit: Unit, spread: &Option<Spread>) -> Cell {
     let Some(spread) = spread else { return NOTHING.into() };
     let main = format::value(unit, spread.merged.unwrap_or(spread.median));
-    let of = |v| format::value(unit, v);
     let more = match spread.runs {
         0 => "merged; each run has too few samples".to_string(),
         1 => "1 run".to_string(),
-        n => format!("{} to {} in {n} runs", of(spread.least), of(spread.greatest)),
+        n => format!("{} in {n} runs", format::range(unit, spread.least, spread.greatest)),
     };
-    Cell { main, more }
+    Cell { main, more, ..Cell::default() }
 }
 
-/// Who is better by how much, in a sentence; ends without a full stop.
+/// Who is better by how much, in a sentence.
 fn sentence(comparison: &Comparison, row: &Row) -> String {
     let of = |spread: &Option<Spread>| told(row.unit, spread.map(|s| s.merged.unwrap_or(s.median)));
     let (a, b) = (&comparison.a.label, &comparison.b.label);
-    let values = format!("{}: {a} {}, {b} {}", row.name, of(&row.a), of(&row.b));
-    match (row.verdict, &row.interval) {
-        (Verdict::Better, Some(interval)) => format!("{values}; {} times, {a} is better", format::ratio(interval)),
-        (Verdict::Worse, Some(interval)) => format!("{values}; {} times, {a} is worse", format::ratio(interval)),
-        (verdict, Some(interval)) => format!("{values}; {} times: {verdict}", format::ratio(interval)),
-        (verdict, None) => format!("{values}: {verdict}"),
-    }
+    let values = format!("{}: {} on {a}, {} on {b}", capital(&row.name), of(&row.a), of(&row.b));
+    let Some(interval) = &row.interval else { return format!("{values}. {}.", capital(&row.verdict.to_string())) };
+    let verdict = match row.verdict {
+        Verdict::Better => format!("{a} is better"),
+        Verdict::Worse => format!("{a} is worse"),
+        other => other.to_string(),
+    };
+    format!(
+        "{values}: {} times ({} with 95 % confidence); {verdict}.",
+        format::ratio(interval.ratio),
+        format::interval(interval)
+    )
 }
 
-/// What a section found, in one sentence, and how it is to be marked.
-pub fn headline(section: &Section<'_>) -> (Mark, String) {
+pub fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// What a section found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Headline {
+    pub mark: Mark,
+    /// The answer to the workload's question, one sentence.
+    pub main: String,
+    /// What belongs to it.
+    pub more: Vec<String>,
+}
+
+/// The answer to a workload's question.
+pub fn headline(section: &Section<'_>) -> Headline {
     if section.groups.iter().all(|g| g.valid.is_empty()) {
-        return (Mark::Bad, "VOID: no run passed its own checks, so there are no figures.".to_string());
+        let main = "VOID: no run passed its own checks, so there are no figures.".to_string();
+        return Headline { mark: Mark::Bad, main, more: Vec::new() };
     }
-    if let Some(comparison) = section.comparisons.first() {
-        let rows = comparison.key.iter().filter_map(|id| comparison.row(id));
-        let told: Vec<&Row> = rows.filter(|row| row.a.is_some() && row.b.is_some()).take(2).collect();
-        if let Some(first) = told.first() {
-            let mut text = told.iter().map(|row| sentence(comparison, row)).collect::<Vec<_>>().join(". ");
-            let pairs = comparison.pairs;
-            text.push_str(&format!(". {pairs} {} of runs", if pairs == 1 { "pair" } else { "pairs" }));
-            if !comparison.same_durability() {
-                let of = |s: &crate::bench::compare::Side| format!("{}: {}", s.label, s.durability);
-                text.push_str(&format!(
-                    "; acknowledged when not equally durable ({}; {})",
-                    of(&comparison.a),
-                    of(&comparison.b)
-                ));
-            }
-            let mark = match first.verdict {
-                Verdict::Better => Mark::Good,
-                Verdict::Worse => Mark::Bad,
-                _ => Mark::None,
-            };
-            return (mark, format!("{text}."));
-        }
+    section.comparisons.first().and_then(|c| compared(c)).unwrap_or_else(|| {
+        let mut parts = section.groups.iter().filter_map(|g| alone(section, g));
+        Headline { mark: Mark::None, main: parts.next().unwrap_or_default(), more: parts.collect() }
+    })
+}
+
+/// None if the sides tell no key figure in common.
+fn compared(comparison: &Comparison) -> Option<Headline> {
+    let rows = comparison.key.iter().filter_map(|id| comparison.row(id));
+    let rows: Vec<&Row> = rows.filter(|row| row.a.is_some() && row.b.is_some()).take(3).collect();
+    let (first, others) = rows.split_first()?;
+    let mut more: Vec<String> = others.iter().map(|row| sentence(comparison, row)).collect();
+    let pairs = comparison.pairs;
+    let mut known = format!("{pairs} valid {} of runs.", if pairs == 1 { "pair" } else { "pairs" });
+    if !comparison.same_durability() {
+        let (a, b) = (&comparison.a, &comparison.b);
+        let words = format!(
+            " Not equally durable: {} acknowledges when {}; {} when {}.",
+            a.label, a.durability, b.label, b.durability
+        );
+        known.push_str(&words);
     }
-    let parts: Vec<String> = section.groups.iter().filter_map(|g| alone(section, g)).collect();
-    (Mark::None, format!("{}.", parts.join(". ")))
+    more.push(known);
+    Some(Headline { mark: mark_of(first.verdict), main: sentence(comparison, first), more })
+}
+
+fn mark_of(verdict: Verdict) -> Mark {
+    match verdict {
+        Verdict::Better => Mark::Good,
+        Verdict::Worse => Mark::Bad,
+        _ => Mark::None,
+    }
 }
 
 /// The key figures of one broker.
 fn alone(section: &Section<'_>, group: &Group<'_>) -> Option<String> {
     if group.valid.is_empty() {
-        return Some(format!("{}: every run is void", group.label));
+        return Some(format!("{}: every run is void.", group.label));
     }
     let told: Vec<String> = figures::key(section.workload)
         .into_iter()
@@ -134,12 +170,35 @@ fn alone(section: &Section<'_>, group: &Group<'_>) -> Option<String> {
         })
         .take(3)
         .collect();
-    (!told.is_empty()).then(|| format!("{}: {}", group.label, told.join(", ")))
+    (!told.is_empty()).then(|| format!("{}: {}.", group.label, told.join(", ")))
 }
 
-/// Every figure of a comparison with its ratio and verdict.
-pub fn verdicts(comparison: &Comparison) -> Table {
+/// Figures that a reader wants first; the others are a click away.
+const FIRST: [&str; 12] = [
+    "publish_p50",
+    "publish_p99",
+    "publish_p999",
+    "publish_p9999",
+    "end_to_end_p50",
+    "end_to_end_p99",
+    "end_to_end_p999",
+    "acked_bytes_rate",
+    "cpu_per_request",
+    "cpu_per_byte",
+    "device_per_byte",
+    "peak_rss",
+];
+
+/// Whether a figure is one of those.
+pub fn comes_first(comparison: &Comparison, row: &Row) -> bool {
+    FIRST.contains(&row.id.as_str()) || comparison.key.contains(&row.id)
+}
+
+/// Figures of a comparison with their ratios and verdicts.
+pub fn verdicts(comparison: &Comparison, wanted: impl Fn(&Row) -> bool) -> Table {
     let (a, b) = (&comparison.a.label, &comparison.b.label);
+    let intervals = comparison.rows.iter().filter(|row| wanted(row)).filter_map(|row| row.interval);
+    let reach = intervals.flat_map(|i| [i.low, i.high]).fold(2.0_f64, |m, v| m.max(v).max(1.0 / v)).min(30.0);
     let caption = format!(
         "{a} against {b}: ratios of {} neighbouring pairs of runs, with 95 % intervals. A latency is of all runs merged; beside it \
          what single runs reached.",
@@ -147,17 +206,21 @@ pub fn verdicts(comparison: &Comparison) -> Table {
     );
     let ratio = format!("{a} / {b}");
     let mut table = Table::new(caption, ["Figure", a, b, &ratio, "Verdict"]);
-    for row in &comparison.rows {
-        let mark = match row.verdict {
-            Verdict::Better => Mark::Good,
-            Verdict::Worse => Mark::Bad,
-            _ => Mark::None,
+    let (least, most) = (format::ratio(1.0 / reach), format::ratio(reach));
+    table.drawn = format!("The line beside each ratio goes from {least} to {most}, logarithmic, with 1 in its middle.");
+    for row in comparison.rows.iter().filter(|row| wanted(row)) {
+        let mark = mark_of(row.verdict);
+        let class = match mark {
+            Mark::Good => "good",
+            Mark::Bad => "bad",
+            Mark::None => "unclear",
         };
         let ratio = row.interval.as_ref().map_or_else(
             || Cell::from(NOTHING),
             |i| Cell {
-                main: format::number(i.ratio),
-                more: format!("{} to {}", format::number(i.low), format::number(i.high)),
+                main: format::ratio(i.ratio),
+                more: format::interval(i),
+                picture: svg::whisker(i, reach, class),
             },
         );
         let verdict = match row.verdict {
@@ -258,13 +321,13 @@ pub fn ramp(section: &Section<'_>) -> Table {
     table
 }
 
-/// What each run's own checks found; void runs first.
-pub fn checks(section: &Section<'_>) -> Table {
+/// What each run's own checks found; void runs first. `failed`: only the checks that failed.
+pub fn checks(section: &Section<'_>, failed: bool) -> Table {
     let head = ["Broker", "Run", "Check", "Found", "Result"];
-    let mut table = Table::new("Checks of the runs themselves. One that fails makes its run void.", head);
+    let mut table = Table::new(if failed { "Checks that failed" } else { "All checks" }, head);
     for group in &section.groups {
         for (k, run) in group.all.iter().enumerate() {
-            for check in &run.checks {
+            for check in run.checks.iter().filter(|check| !failed || !check.passed) {
                 let result = if check.passed { "passed" } else { "FAILED: the run is void" };
                 let mark = if check.passed { Mark::None } else { Mark::Bad };
                 let number = (k + 1).to_string();
@@ -275,6 +338,21 @@ pub fn checks(section: &Section<'_>) -> Table {
     }
     table.rows.sort_by_key(|(mark, _)| *mark != Mark::Bad);
     table
+}
+
+/// How many checks there were, and how many failed, in a sentence.
+pub fn checks_line(section: &Section<'_>) -> String {
+    let runs = section.groups.iter().flat_map(|g| &g.all);
+    let (mut count, mut checks, mut failed) = (0, 0, 0);
+    for run in runs {
+        (count, checks) = (count + 1, checks + run.checks.len());
+        failed += run.checks.iter().filter(|check| !check.passed).count();
+    }
+    match (checks, failed) {
+        (0, _) => format!("{count} runs, which did not check themselves."),
+        (_, 0) => format!("All {checks} checks of {count} runs passed."),
+        _ => format!("{failed} of {checks} checks of {count} runs failed. One that fails makes its run void."),
+    }
 }
 
 /// The cores that clients ran on.
@@ -383,7 +461,7 @@ pub fn roofline(section: &Section<'_>) -> Table {
             cells.extend(section.groups.iter().map(|group| {
                 let Some([_, value, _]) = group.spread(figure) else { return NOTHING.into() };
                 let more = if bound > 0.0 { format!("{} times", format::number(value / bound)) } else { String::new() };
-                Cell { main: format::value(figure.unit, value), more }
+                Cell { main: format::value(figure.unit, value), more, ..Cell::default() }
             }));
             table.row(cells);
         }
