@@ -40,7 +40,9 @@ fn main() {
         w.backlog = Some(Backlog { bytes: backlog as u64, cold: false });
     }
     w.run = Duration { warmup_seconds: get("warm", 3.0), seconds: get("secs", 5.0) };
-    if let Some(f) = a.iter().find_map(|x| x.strip_prefix("json=")) { w = serde_json::from_str(f).unwrap(); }
+    if let Some(f) = a.iter().find_map(|x| x.strip_prefix("json=")) {
+        w = serde_json::from_str(f).unwrap();
+    }
     let driver = if text("driver", "ring") == "ring" { Driver::Ring } else { Driver::Glommio };
     let pid = get("pid", 0.0) as i32;
     let port = get("port", 29491.0) as u16;
@@ -97,7 +99,15 @@ fn main() {
         (b1 - b0) as f64 / 1e3 / op.requests as f64,
         (b1 - b0) as f64 / 1e7 / s
     );
-    println!("   rebalances {:?} again {} churned {} caveats {:?} errors {:?} {:?}", out.load.rebalances, out.load.read_again, out.load.churned_connections, out.caveats, out.load.publish.errors, out.load.fetch.errors);
+    println!(
+        "   rebalances {:?} again {} churned {} caveats {:?} errors {:?} {:?}",
+        out.load.rebalances,
+        out.load.read_again,
+        out.load.churned_connections,
+        out.caveats,
+        out.load.publish.errors,
+        out.load.fetch.errors
+    );
     for c in out.checks.iter().filter(|c| !c.passed) {
         println!("   VOID {}: {}", c.name, c.found);
     }

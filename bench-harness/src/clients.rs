@@ -55,7 +55,9 @@ impl Runtime {
             Runtime::Python => &[("python3", "--version")],
             Runtime::Node => &[("node", "--version"), ("npm", "--version")],
             Runtime::Java => &[("javac", "-version"), ("mvn", "--version")],
-            Runtime::Kcat | Runtime::Promtool | Runtime::Chromium => &[("apt-get", "--version"), ("dpkg-deb", "--version")],
+            Runtime::Kcat | Runtime::Promtool | Runtime::Chromium => {
+                &[("apt-get", "--version"), ("dpkg-deb", "--version")]
+            }
         }
     }
 
@@ -260,7 +262,9 @@ impl Driver {
             Runtime::Python => Command::new(dir.join("bin/python")),
             Runtime::Node => Command::new("node"),
             Runtime::Java => Command::new("java"),
-            Runtime::Kcat | Runtime::Promtool | Runtime::Chromium => panic!("{} is a program, not a driver", runtime.name()),
+            Runtime::Kcat | Runtime::Promtool | Runtime::Chromium => {
+                panic!("{} is a program, not a driver", runtime.name())
+            }
         };
         match runtime {
             Runtime::Python => command.arg("-B").arg(sources().join("python/driver.py")),

@@ -53,19 +53,14 @@ pub fn plain_words(words: &[String]) -> String {
     words.iter().map(|word| plain_word(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// A word with every path in it cut to its last part.
+/// A word with every path in it cut to its last part. Addresses with a scheme are none.
 pub fn plain_word(word: &str) -> String {
-    if word.starts_with("http://") {
+    if word.contains("://") {
         return word.to_string();
     }
     // Paths stand alone, behind `=`, or in a list.
     let parts = word.split_inclusive(['=', ':', ',']);
-    parts
-        .map(|part| match part.rfind('/') {
-            Some(at) if part.starts_with(['/', '.', '~']) => &part[at + 1..],
-            _ => part,
-        })
-        .collect()
+    parts.map(|part| part.rsplit('/').next().unwrap_or(part)).collect()
 }
 
 fn version() -> String {
@@ -107,9 +102,9 @@ fn processor(place: &Place) -> Vec<(String, String)> {
     let cpu = |file: &str| read(&place.root, &format!("sys/devices/system/cpu/{file}"));
     // Of the broker's first CPU; governors are rarely set one by one.
     let first = place.broker_cpus.first().copied().unwrap_or(0);
-    let governor = cpu(&format!("cpu{first}/cpufreq/scaling_governor")).or_else(|| {
-        Some("none: the kernel does not scale this machine's frequency".to_string()).filter(|_| online > 0)
-    });
+    let there = place.root.join(format!("sys/devices/system/cpu/cpu{first}")).is_dir();
+    let unscaled = there.then(|| "none: the kernel does not scale this machine's frequency".to_string());
+    let governor = cpu(&format!("cpu{first}/cpufreq/scaling_governor")).or(unscaled);
     let turbo = match (cpu("intel_pstate/no_turbo").as_deref(), cpu("cpufreq/boost").as_deref()) {
         (Some("0"), _) | (None, Some("1")) => Some("on".to_string()),
         (Some("1"), _) | (None, Some("0")) => Some("off".to_string()),

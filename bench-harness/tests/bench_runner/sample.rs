@@ -87,14 +87,14 @@ fn stolen_and_foreign_time_is_seen() {
             2 * steal
         )
     };
-    let before = parse_stat(&text(0, 0, 0), &[1]).unwrap();
-    let after = parse_stat(&text(60, 30, 10), &[1]).unwrap();
-    // The broker used 40 of 60 ticks.
+    let before = parse_stat(&text(0, 0, 0), &[1], 100).unwrap();
+    let after = parse_stat(&text(60, 30, 10), &[1], 105).unwrap();
+    // The broker used 40 of 60 ticks, the kernel 5.
     let (stolen, others) = after.since(&before, Some(400_000));
-    assert_eq!((stolen, others), (Some(0.1), Some(0.2)));
+    assert_eq!((stolen, others), (Some(0.1), Some(0.15)));
     assert_eq!(after.since(&after, Some(0)), (None, None));
-    assert_eq!(parse_stat("nonsense", &[]), None);
-    assert_eq!(parse_stat(&text(1, 1, 1), &[7]), None);
+    assert_eq!(parse_stat("nonsense", &[], 0), None);
+    assert_eq!(parse_stat(&text(1, 1, 1), &[7], 0), None);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::bench::load;
 use crate::bench::measure::{self, Plan};
 use crate::bench::report::Report;
 use crate::bench::result::RunResult;
-use crate::bench::workload::Workload;
+use crate::bench::workload::{From, Workload};
 use crate::bench::workloads;
 use std::path::Path;
 use std::process::ExitCode;
@@ -103,7 +103,10 @@ pub fn conditioning(workload: &Workload, quick: bool) -> Workload {
     if let Some(ramp) = short.ramp.take() {
         short.producers.rate = Some(ramp.from);
     }
-    short.backlog = None;
+    // A tail that is read again and again is one of a backlog.
+    if short.consumers.from != From::Tail {
+        short.backlog = None;
+    }
     short.run.warmup_seconds = 0.0;
     short.run.seconds = short.run.seconds.min(if quick { 3.0 } else { 15.0 });
     short

@@ -143,6 +143,13 @@ impl Broker {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        // A leader may be named before it knows; until then it refuses what is written.
+        while let Err(why) = self.offsets(plan, -1) {
+            if begun.elapsed() > PATIENCE {
+                return Err(why);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         if plan.workload.consumers.coordinated {
             for group in plan.groups.clone() {
                 let node = self.coordinator(plan, &group, 0)?;

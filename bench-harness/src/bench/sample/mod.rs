@@ -29,7 +29,7 @@ pub struct Seen {
     pub metrics: BTreeMap<String, f64>,
     /// Of the whole machine, share of its CPU time that the hypervisor kept for others.
     pub stolen: Option<f64>,
-    /// Of the broker's CPUs, share that others than it were given.
+    /// Of the broker's CPUs, share that other programs than it had at least.
     pub others: Option<f64>,
     /// Wall time between the two looks, microseconds.
     pub elapsed_us: u64,

@@ -205,47 +205,60 @@ fn family_name(name: &str) -> String {
     }
 }
 
-/// Time of some CPUs of the machine, ticks.
+/// Time of the machine's CPUs, ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cpus {
-    /// All of the machine's: everything, and what the hypervisor kept.
+    /// All CPUs: everything, and what the hypervisor kept.
     total: u64,
     stolen: u64,
-    /// The broker's CPUs: not idle.
-    busy: u64,
+    /// The broker's CPUs: everything, and what programs and the kernel's own threads had; interrupts are nobody's.
     of_broker: u64,
+    busy: u64,
+    /// The kernel's threads, wherever they ran: they work for the broker, too, and are nobody else's.
+    kernel: u64,
 }
 
 impl Cpus {
-    /// Share stolen of the machine since then, and share of the broker's CPUs that others than it (which used `used_us`) took.
+    /// Share stolen of the machine since then, and share of the broker's CPUs that other programs than it (which used `used_us`)
+    /// had at least.
     pub fn since(&self, before: &Cpus, used_us: Option<u64>) -> (Option<f64>, Option<f64>) {
         let share = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
-        let whole = self.of_broker.saturating_sub(before.of_broker);
-        let busy = self.busy.saturating_sub(before.busy);
-        let others = used_us.and_then(|used| share(busy.saturating_sub(used / TICK_US), whole));
-        let stolen = share(self.stolen.saturating_sub(before.stolen), self.total.saturating_sub(before.total));
-        (stolen, others)
+        let grown = |of: fn(&Cpus) -> u64| of(self).saturating_sub(of(before));
+        let known = |used: u64| used / TICK_US + grown(|c| c.kernel);
+        let others =
+            used_us.and_then(|used| share(grown(|c| c.busy).saturating_sub(known(used)), grown(|c| c.of_broker)));
+        (share(grown(|c| c.stolen), grown(|c| c.total)), others)
     }
 }
 
-/// Reads `/proc/stat`.
+/// Reads `/proc`.
 pub fn cpus(of_broker: &[usize]) -> Option<Cpus> {
-    parse_cpus(&fs::read_to_string("/proc/stat").ok()?, of_broker)
+    parse_cpus(&fs::read_to_string("/proc/stat").ok()?, of_broker, kernel_ticks())
+}
+
+/// Time of the kernel's threads: the children of process 2.
+fn kernel_ticks() -> u64 {
+    let stats = numbers_in(Path::new("/proc")).into_iter().filter_map(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()?;
+        let (user, system) = ticks(&stat)?;
+        (parent == 2).then_some(user + system)
+    });
+    stats.sum()
 }
 
 /// The lines `cpu` and `cpuN`: user, nice, system, idle, iowait, irq, softirq, steal.
-pub fn parse_cpus(text: &str, of_broker: &[usize]) -> Option<Cpus> {
+pub fn parse_cpus(text: &str, of_broker: &[usize], kernel: u64) -> Option<Cpus> {
     let numbers = |name: &str| -> Option<Vec<u64>> {
         let line = text.lines().find(|l| l.split_whitespace().next() == Some(name))?;
         line.split_whitespace().skip(1).take(8).map(|n| n.parse().ok()).collect()
     };
     let all = numbers("cpu")?;
-    let mut cpus = Cpus { total: all.iter().sum(), stolen: *all.get(7)?, busy: 0, of_broker: 0 };
+    let mut cpus = Cpus { total: all.iter().sum(), stolen: *all.get(7)?, of_broker: 0, busy: 0, kernel };
     for cpu in of_broker {
         let one = numbers(&format!("cpu{cpu}"))?;
-        let whole: u64 = one.iter().sum();
-        cpus.of_broker += whole;
-        cpus.busy += whole - one.get(3)? - one.get(4)? - one.get(7)?;
+        cpus.of_broker += one.iter().sum::<u64>();
+        cpus.busy += one.iter().take(3).sum::<u64>();
     }
     Some(cpus)
 }
