@@ -269,9 +269,9 @@ impl Broker {
     /// Where metrics are told, as its last start said.
     pub fn admin(&self) -> SocketAddr {
         let log = self.log();
-        let lines =
+        let mut lines =
             log.lines().filter_map(|line| line.trim().strip_prefix("metrics at http://")?.strip_suffix("/metrics"));
-        lines.last().expect("the broker said where").parse().expect("an address")
+        lines.next_back().expect("the broker said where").parse().expect("an address")
     }
 
     /// Everything the process printed, over all its starts.

@@ -109,9 +109,12 @@ fn holds_the_table(families: &BTreeMap<String, Family>, page: Page, open: bool) 
     }
 }
 
+/// Bounds and counts of a histogram's buckets, and its count.
+type Buckets = (Vec<(f64, f64)>, Option<f64>);
+
 /// Buckets grow up to the count, bounds to infinity.
 fn holds_a_histogram(name: &str, family: &Family) {
-    let mut series: BTreeMap<BTreeMap<String, String>, (Vec<(f64, f64)>, Option<f64>)> = BTreeMap::new();
+    let mut series: BTreeMap<BTreeMap<String, String>, Buckets> = BTreeMap::new();
     for (end, labels, value) in &family.samples {
         let mut labels = labels.clone();
         let le = labels.remove("le");

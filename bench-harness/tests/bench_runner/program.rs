@@ -3,7 +3,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use ringlog_bench_harness::bench::report::read;
+use ringlog_bench_harness::bench::report::load_all;
 use ringlog_bench_harness::bench::result::RunResult;
 use ringlog_bench_harness::broker::{ringlog_binary, target_dir};
 use ringlog_bench_harness::wait;
@@ -63,7 +63,9 @@ fn folder(out: &Path, output: &Output) -> (PathBuf, Vec<String>) {
 }
 
 fn run_in(dir: &Path, name: &str, output: &Output) -> RunResult {
-    read(&dir.join(name)).unwrap_or_else(|e| panic!("{e}\n{}", text(&output.stderr)))
+    let mut runs = load_all(&[dir.join(name)]).unwrap_or_else(|e| panic!("{e}\n{}", text(&output.stderr))).runs;
+    assert_eq!(runs.len(), 1, "{name}");
+    runs.remove(0)
 }
 
 /// Exit code, words and file agree.
