@@ -106,10 +106,16 @@ fn network(setup: &Setup, server: &mut Server, shape: Shape, rate: Option<f64>) 
         ops_per_s: ops / done.elapsed.as_secs_f64(),
         group_bytes: sample.payload as f64 / sample.groups.max(1) as f64,
         load_busy: done.busy,
-        p50_us: done.latency.at(50.0).map(|nanos| nanos as f64 / 1000.0),
-        p99_us: done.latency.at(99.0).map(|nanos| nanos as f64 / 1000.0),
+        p50_us: micros(&done.latency, 50.0),
+        p99_us: micros(&done.latency, 99.0),
+        lag_p50_us: micros(&done.lag, 50.0),
+        lag_p99_us: micros(&done.lag, 99.0),
     };
     Ok(Measured { run, latency: done.latency, lag: done.lag, frames: done.frames })
+}
+
+fn micros(latency: &Latency, percentile: f64) -> Option<f64> {
+    latency.at(percentile).map(|nanos| nanos as f64 / 1000.0)
 }
 
 fn disk(setup: &Setup, server: &mut Server, frames: Frames, group_bytes: usize) -> Result<Measured, Failure> {
@@ -129,8 +135,10 @@ fn disk(setup: &Setup, server: &mut Server, frames: Frames, group_bytes: usize) 
         ops_per_s: ops / elapsed.as_secs_f64(),
         group_bytes: group_bytes as f64,
         load_busy: 0.0,
-        p50_us: last.took.at(50.0).map(|nanos| nanos as f64 / 1000.0),
-        p99_us: last.took.at(99.0).map(|nanos| nanos as f64 / 1000.0),
+        p50_us: micros(&last.took, 50.0),
+        p99_us: micros(&last.took, 99.0),
+        lag_p50_us: None,
+        lag_p99_us: None,
     };
     Ok(Measured { run, latency: last.took, lag: Latency::default(), frames: Vec::new() })
 }

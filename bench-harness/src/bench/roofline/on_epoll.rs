@@ -136,7 +136,6 @@ impl Server<'_> {
             match self.listener.accept() {
                 Ok((stream, _)) => {
                     stream.set_nonblocking(true)?;
-                    stream.set_nodelay(true)?;
                     let conn = self.conns.len();
                     self.epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, conn as u64))?;
                     self.service.open(conn);

@@ -5,6 +5,7 @@ use super::super::Failure;
 use super::super::result::Latency;
 use super::shape::{Frames, Runtime, Shape, Variant};
 use super::{on_epoll, on_glommio, on_ring, stage};
+use nix::sys::socket::{setsockopt, sockopt};
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Write};
 use std::net::TcpListener;
@@ -76,8 +77,11 @@ pub struct Args {
     job: String,
 }
 
+/// Takes connections on the loopback interface. They inherit that nothing waits for an acknowledgement (Nagle's algorithm).
 pub fn local_listener() -> io::Result<TcpListener> {
-    TcpListener::bind(("127.0.0.1", 0))
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
+    Ok(listener)
 }
 
 /// Pins the calling thread, and those it makes, to one CPU.
@@ -131,4 +135,18 @@ fn answer_samples(counters: &Counters) {
         }
     }
     std::process::exit(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn answers_do_not_wait_for_acknowledgements() {
+        let listener = local_listener().expect("a listener");
+        let _peer = TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+        let (accepted, _) = listener.accept().expect("it comes");
+        assert!(accepted.nodelay().expect("an option"));
+    }
 }

@@ -64,6 +64,9 @@ pub struct Run {
     pub load_busy: f64,
     pub p50_us: Option<f64>,
     pub p99_us: Option<f64>,
+    /// How late the load sent planned frames: half of them at most so much, and 99 of 100.
+    pub lag_p50_us: Option<f64>,
+    pub lag_p99_us: Option<f64>,
 }
 
 /// Latencies in microseconds. A percentile that the count cannot carry is None.
@@ -139,7 +142,7 @@ mod tests {
     use super::*;
 
     fn run(cpu: f64, ops: f64) -> Run {
-        let (p50_us, p99_us) = (Some(3.0), None);
+        let (p50_us, p99_us, lag_p50_us, lag_p99_us) = (Some(3.0), None, Some(1.0), None);
         Run {
             cpu_us_per_op: cpu,
             workers_us_per_op: 0.125,
@@ -148,6 +151,8 @@ mod tests {
             load_busy: 0.5,
             p50_us,
             p99_us,
+            lag_p50_us,
+            lag_p99_us,
         }
     }
 

@@ -29,7 +29,11 @@ fn load_bound(row: &Row) -> bool {
 pub fn progress(done: usize, of: usize, want: Want, measured: &Measured) -> String {
     let (run, shape) = (&measured.run, want.shape);
     let (cpu, ops) = (short(run.cpu_us_per_op), run.ops_per_s);
-    format!("{done}/{of} {shape} on {}: {ops:.0} frames/s, {cpu} us of CPU each", want.runtime)
+    let lag = match run.lag_p99_us {
+        Some(lag) => format!(", sent at most {} us late (p99)", short(lag)),
+        None => String::new(),
+    };
+    format!("{done}/{of} {shape} on {}: {ops:.0} frames/s, {cpu} us of CPU each{lag}", want.runtime)
 }
 
 /// Everything, one row a line.
