@@ -4,7 +4,7 @@ pub mod bench;
 pub mod broker;
 pub mod clients;
 pub mod crash;
-pub mod instructions;
 pub mod day;
+pub mod instructions;
 pub mod peer;
 pub mod wait;
