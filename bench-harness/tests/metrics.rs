@@ -142,8 +142,8 @@ fn sum(families: &BTreeMap<String, Family>, name: &str, labels: &[(&str, &str)])
     samples.filter(|(end, found, _)| end != "_bucket" && end != "_sum" && has(found)).map(|(.., value)| value).sum()
 }
 
-/// A broker of two cores on which something of everything was done.
-fn used() -> Broker {
+/// A broker of two cores on which something of everything was done, and the client that did it.
+fn used() -> (Broker, Peer) {
     let broker = Broker::start("metrics", &["ringlog.cores=0,0", "group.initial.rebalance.delay.ms=0"]);
     until("it says where", || broker.log().contains("metrics at"));
     let mut peer = Peer::connect(broker.addr()).expect("a connection");
@@ -158,12 +158,12 @@ fn used() -> Broker {
     assert!(peer.fetch("events", 0, 0).expect("an answer").high_watermark > 0);
     peer.find_coordinator("readers").expect("a coordinator");
     peer.commit("readers", "events", 1, COMMITTED).expect("committed");
-    broker
+    (broker, peer)
 }
 
 #[test]
 fn a_scrape_is_what_the_table_says_and_what_was_done() {
-    let broker = used();
+    let (broker, _peer) = used();
     let (head, body) = get(broker.admin(), "/metrics", "text/plain");
     assert!(head.contains("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{head}");
     let all = parse(&body, false);
@@ -211,7 +211,7 @@ fn a_scrape_is_what_the_table_says_and_what_was_done() {
 
 #[test]
 fn openmetrics_is_told_to_who_asks_for_it() {
-    let broker = used();
+    let (broker, _peer) = used();
     let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
     let (head, body) = get(broker.admin(), "/metrics", accept);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -225,7 +225,7 @@ fn openmetrics_is_told_to_who_asks_for_it() {
 
 #[test]
 fn partitions_and_clients_have_pages_of_their_own() {
-    let broker = used();
+    let (broker, _peer) = used();
     let partitions = parse(&get(broker.admin(), "/partitions", "").1, false);
     holds_the_table(&partitions, Page::Partitions, false);
     let events = [("topic", "events"), ("partition", "0")];
@@ -261,7 +261,7 @@ fn many_partitions_are_told_in_pieces() {
 
 #[test]
 fn health_is_told() {
-    let broker = used();
+    let (broker, _peer) = used();
     let status = |path| get(broker.admin(), path, "").0.lines().next().expect("a line").to_string();
     assert_eq!(status("/healthz"), "HTTP/1.1 200 OK");
     until("it is ready", || status("/readyz") == "HTTP/1.1 200 OK");
@@ -292,7 +292,7 @@ fn promtool_finds_nothing_wrong() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shard/metrics");
     promtool(&["check", "rules", "ringlog-alerts.yml"], &shipped, "");
     promtool(&["test", "rules", "ringlog-alerts-test.yml"], &shipped, "");
-    let broker = used();
+    let (broker, _peer) = used();
     for path in ["/metrics", "/partitions", "/clients"] {
         promtool(&["check", "metrics"], &shipped, &get(broker.admin(), path, "").1);
     }

@@ -70,13 +70,16 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the screen ---\n{}\n---", self.screen.screen().contents());
+        }
         let _ = self.program.kill();
         let _ = self.program.wait();
     }
 }
 
-/// A broker with two topics, records, and a group that has read a part of them.
-fn busy_broker(name: &str) -> Broker {
+/// A broker with two topics, records, and a group that has read a part of them; and the client that did it.
+fn busy_broker(name: &str) -> (Broker, Peer) {
     let broker = Broker::start(name, &["ringlog.cores=0,0"]);
     let mut peer = Peer::connect(broker.addr()).expect("the broker is there");
     for topic in ["apples", "pears"] {
@@ -90,12 +93,12 @@ fn busy_broker(name: &str) -> Broker {
     }
     peer.find_coordinator("eaters").expect("a coordinator");
     peer.commit("eaters", "apples", 1, 4).expect("an offset is committed");
-    broker
+    (broker, peer)
 }
 
 #[test]
 fn a_person_finds_their_way() {
-    let broker = busy_broker("top-keys");
+    let (broker, _peer) = busy_broker("top-keys");
     let admin = broker.admin().to_string();
     let mut top = Terminal::run(&["--metrics", &admin, "--interval", "0.2"]);
     let cores = top.shows("cores", |text| text.contains("flush p99") && text.contains("produce"));
@@ -132,7 +135,7 @@ fn a_person_finds_their_way() {
 
 #[test]
 fn a_broker_that_goes_away_is_said_and_found_again() {
-    let mut broker = busy_broker("top-gone");
+    let (mut broker, _peer) = busy_broker("top-gone");
     let admin = broker.admin().to_string();
     let mut top = Terminal::run(&["--metrics", &admin, "--interval", "0.1", "--view", "partitions"]);
     top.shows("partitions", |text| text.contains("apples"));
@@ -144,7 +147,7 @@ fn a_broker_that_goes_away_is_said_and_found_again() {
 
 #[test]
 fn once_prints_and_a_wrong_address_says_what_to_do() {
-    let broker = busy_broker("top-once");
+    let (broker, _peer) = busy_broker("top-once");
     let admin = broker.admin().to_string();
     let run = |arguments: &[&str]| Command::new(TOP).args(arguments).output().expect("ringlog-top runs");
     let printed = run(&["--metrics", &admin, "--once", "--interval", "0.1", "--view", "groups"]);

@@ -75,7 +75,7 @@ pub(super) enum Cell {
 impl Cell {
     fn order(&self, other: &Cell) -> Ordering {
         match (self, other) {
-            (Cell::Text(a), Cell::Text(b)) => natural(a).cmp(&natural(b)),
+            (Cell::Text(a), Cell::Text(b)) => (internal(a), natural(a)).cmp(&(internal(b), natural(b))),
             _ => self.number().total_cmp(&other.number()),
         }
     }
@@ -107,6 +107,11 @@ impl Cell {
             Cell::Absent => "-".to_string(),
         }
     }
+}
+
+/// Kafka's own topics, which stand behind all others.
+fn internal(text: &str) -> bool {
+    text.starts_with("__")
 }
 
 /// Text with its numbers as numbers, so that `events-9` comes before `events-10`.
@@ -153,7 +158,7 @@ impl Sheet {
         Sheet { columns: columns.to_vec(), rows: Vec::new(), note: None }
     }
 
-    /// Rows that hold `filter` in one of their texts, in the order of a column.
+    /// Rows that hold `filter` in one of their texts, in the order of a column; equal ones in that of all columns.
     pub(super) fn arrange(&mut self, column: usize, downwards: bool, filter: &str) {
         if !filter.is_empty() {
             self.rows.retain(|row| row.iter().any(|cell| matches!(cell, Cell::Text(text) if text.contains(filter))));
@@ -161,7 +166,9 @@ impl Sheet {
         let column = column.min(self.columns.len() - 1);
         self.rows.sort_by(|a, b| {
             let order = a[column].order(&b[column]);
-            if downwards { order.reverse() } else { order }
+            let order = if downwards { order.reverse() } else { order };
+            let all = || a.iter().zip(b).map(|(a, b)| a.order(b)).find(|order| order.is_ne());
+            order.then_with(|| all().unwrap_or(Ordering::Equal))
         });
     }
 }
@@ -388,14 +395,20 @@ mod tests {
     #[test]
     fn rows_are_filtered_and_sorted_by_what_they_mean() {
         let row = |name: &str, n: Cell| vec![Cell::Text(name.to_string()), n];
-        let rows = vec![row("t-10", Cell::Count(5.0)), row("u-1", Cell::Absent), row("t-9", Cell::Count(70.0))];
+        let rows = vec![
+            row("t-10", Cell::Count(5.0)),
+            row("__own", Cell::Count(5.0)),
+            row("u-1", Cell::Absent),
+            row("t-9", Cell::Count(70.0)),
+            row("t-1", Cell::Count(5.0)),
+        ];
         let mut sheet = Sheet { columns: vec![("topic", false), ("n", true)], rows, note: None };
         let names = |sheet: &Sheet| sheet.rows.iter().map(|row| row[0].show()).collect::<Vec<_>>().join(" ");
         sheet.arrange(0, false, "");
-        assert_eq!(names(&sheet), "t-9 t-10 u-1");
+        assert_eq!(names(&sheet), "t-1 t-9 t-10 u-1 __own");
         sheet.arrange(1, true, "");
-        assert_eq!(names(&sheet), "t-9 t-10 u-1");
+        assert_eq!(names(&sheet), "t-9 t-1 t-10 __own u-1");
         sheet.arrange(1, false, "t-");
-        assert_eq!(names(&sheet), "t-10 t-9");
+        assert_eq!(names(&sheet), "t-1 t-10 t-9");
     }
 }

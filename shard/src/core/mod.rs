@@ -219,11 +219,12 @@ impl<I: Io> Shard<I> {
             routes.image.broker_configs(setup.config.node_id).unwrap_or(&Default::default()),
         ));
         let cores_listen = setup.config.advertise_cores.then_some(setup.advertised.len() as u16);
-        let clock = measure::Clock::at(io.nanos());
-        let (now, store_meter) = (io.now(), store.meter.clone());
+        let now = io.now();
         let frame_max = store.frame_max().min(config.limits.request_bytes as usize);
         let intake = intake::Intake::new(frame_max, store.intake_max().min(core_budget(&config, setup.cores)));
         let mut shard = Shard {
+            clock: measure::Clock::at(io.nanos()),
+            meter: store.meter.clone(),
             io,
             config,
             now,
@@ -266,8 +267,6 @@ impl<I: Io> Shard<I> {
             parked_fetches: 0,
             random: setup.seed | 1,
             stopping: false,
-            meter: store_meter,
-            clock,
             setup,
         };
         shard.due.push(Reverse((now.mono.after(shard.config.retention_check_ms), Due::Retention)));
