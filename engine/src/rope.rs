@@ -68,6 +68,7 @@ impl<'a> Rope<'a> {
         }
     }
 
+    #[inline]
     pub fn read_slice(&mut self, n: usize) -> Result<Rope<'a>, Truncated> {
         if n > self.len {
             return Err(Truncated);
@@ -77,6 +78,7 @@ impl<'a> Rope<'a> {
         Ok(taken)
     }
 
+    #[inline]
     pub fn skip(&mut self, n: usize) -> Result<(), Truncated> {
         if n > self.len {
             return Err(Truncated);
@@ -85,6 +87,7 @@ impl<'a> Rope<'a> {
         Ok(())
     }
 
+    #[inline]
     pub fn read_array<const N: usize>(&mut self) -> Result<[u8; N], Truncated> {
         if N > self.len {
             return Err(Truncated);
@@ -99,28 +102,49 @@ impl<'a> Rope<'a> {
         Ok(out)
     }
 
+    #[inline]
     pub fn read_u8(&mut self) -> Result<u8, Truncated> {
         self.read_array::<1>().map(|b| b[0])
     }
 
+    #[inline]
     pub fn read_i8(&mut self) -> Result<i8, Truncated> {
         self.read_array().map(i8::from_be_bytes)
     }
 
+    #[inline]
     pub fn read_i16(&mut self) -> Result<i16, Truncated> {
         self.read_array().map(i16::from_be_bytes)
     }
 
+    #[inline]
     pub fn read_i32(&mut self) -> Result<i32, Truncated> {
         self.read_array().map(i32::from_be_bytes)
     }
 
+    #[inline]
     pub fn read_i64(&mut self) -> Result<i64, Truncated> {
         self.read_array().map(i64::from_be_bytes)
     }
 
+    /// The next byte, if it is a whole varint and neither the last of its piece nor of all: what nearly every one is.
+    #[inline]
+    fn small(&mut self) -> Option<u8> {
+        let byte = *self.front.first().filter(|byte| **byte < 0x80 && self.front.len() > 1 && self.len > 1)?;
+        (self.front, self.len) = (&self.front[1..], self.len - 1);
+        Some(byte)
+    }
+
     /// An unsigned varint of at most 32 bits (lengths and counts of flexible versions).
+    #[inline]
     pub fn read_uvarint(&mut self) -> Result<u32, Truncated> {
+        match self.small() {
+            Some(byte) => Ok(u32::from(byte)),
+            None => self.read_long_uvarint(),
+        }
+    }
+
+    fn read_long_uvarint(&mut self) -> Result<u32, Truncated> {
         let mut value = 0u32;
         for shift in (0..35).step_by(7) {
             let byte = self.read_u8()?;
@@ -136,13 +160,22 @@ impl<'a> Rope<'a> {
     }
 
     /// A zigzag varint of at most 32 bits (record lengths, offset deltas).
+    #[inline]
     pub fn read_varint(&mut self) -> Result<i32, Truncated> {
         let raw = self.read_uvarint()?;
         Ok((raw >> 1) as i32 ^ -((raw & 1) as i32))
     }
 
     /// A zigzag varint of at most 64 bits (timestamp deltas).
+    #[inline]
     pub fn read_varlong(&mut self) -> Result<i64, Truncated> {
+        match self.small() {
+            Some(byte) => Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1)),
+            None => self.read_long_varlong(),
+        }
+    }
+
+    fn read_long_varlong(&mut self) -> Result<i64, Truncated> {
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
             let byte = self.read_u8()?;
@@ -157,7 +190,17 @@ impl<'a> Rope<'a> {
         Err(Truncated)
     }
 
-    fn advance(&mut self, mut n: usize) {
+    /// Within the front piece, mostly.
+    #[inline]
+    fn advance(&mut self, n: usize) {
+        if n < self.front.len() {
+            (self.front, self.len) = (&self.front[n..], self.len - n);
+        } else {
+            self.advance_over(n);
+        }
+    }
+
+    fn advance_over(&mut self, mut n: usize) {
         self.len -= n;
         while n >= self.front.len() && n > 0 {
             n -= self.front.len();
