@@ -6,7 +6,7 @@ pub mod omb;
 pub mod ranges;
 
 use super::Failure;
-use super::workload::{Size, Workload};
+use super::workload::{Duration, Size, Workload};
 use std::path::Path;
 
 /// Workloads that ship, in the order in which they are listed: their files' names and texts.
@@ -85,9 +85,11 @@ fn read(path: &Path, chosen: &Chosen) -> Result<Asked, Failure> {
     omb::parse((&shown, &text), driver.as_ref().map(|(name, text)| (name.as_str(), text.as_str())))
 }
 
-/// What `--quick` does to a workload.
+/// What `--quick` does to a workload. One that asks for more than the usual warm-up needs it.
 fn shorten(workload: &mut Workload) {
-    workload.run.warmup_seconds = workload.run.warmup_seconds.min(2.0);
+    if workload.run.warmup_seconds <= Duration::default().warmup_seconds {
+        workload.run.warmup_seconds = workload.run.warmup_seconds.min(2.0);
+    }
     workload.run.seconds = workload.run.seconds.min(5.0);
     if let Some(ramp) = &mut workload.ramp {
         ramp.step_seconds = ramp.step_seconds.min(2.0);
