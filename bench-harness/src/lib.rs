@@ -8,5 +8,7 @@ pub mod date;
 pub mod instructions;
 pub mod peer;
 pub mod prometheus;
+pub mod referee;
+pub mod sim;
 pub mod top;
 pub mod wait;

@@ -12,6 +12,7 @@ pub mod group;
 pub mod limits;
 pub mod log;
 pub mod metadata;
+pub mod probe;
 pub mod producer;
 pub mod rope;
 pub mod types;
