@@ -3,6 +3,7 @@
 //! readers do the reading. No sockets here, and no clock.
 
 use super::core::{Shared, Timer};
+use super::draw::Rng;
 use super::reader::Reader;
 use super::wire::Wire;
 use crate::peer::{Answer, Body};
@@ -71,8 +72,27 @@ pub(super) struct Member {
     given: Vec<u32>,
     beat_at: u64,
     commit_at: u64,
-    /// When it leaves next, and how long it is between two times; None: it stays.
-    leave: Option<(u64, u64)>,
+    /// None: it stays.
+    leave: Option<Leave>,
+}
+
+/// When a member leaves: once in each of its slots, at a moment drawn. At fixed times all runs would have members leave at one
+/// distance from the others' heartbeats, which decides how long the others take to hear of it.
+#[derive(Debug)]
+struct Leave {
+    at: u64,
+    slot: u64,
+    /// Of a slot, and between the beginnings of two, nanoseconds.
+    length: u64,
+    period: u64,
+    rng: Rng,
+}
+
+impl Leave {
+    fn draw(&mut self, now: u64) {
+        self.at = (self.slot + self.rng.below(self.length)).max(now);
+        self.slot += self.period;
+    }
 }
 
 fn nonsense(e: io::Error) -> String {
@@ -99,9 +119,12 @@ impl Member {
         }
     }
 
-    /// One of the group's `count` members leaves each `every` nanoseconds from now on.
+    /// One of the group's `count` members leaves in each `every` nanoseconds from now on.
     pub(super) fn churn(&mut self, now: u64, count: u64, every: u64) {
-        self.leave = Some((now + every * (u64::from(self.number) + 1), every * count));
+        let (slot, rng) = (now + every * u64::from(self.number), Rng::new(u64::from(self.number)));
+        let mut leave = Leave { at: 0, slot, length: every, period: every * count, rng };
+        leave.draw(now);
+        self.leave = Some(leave);
     }
 
     /// Goes on as far as it can, and has itself called when there will be more to do.
@@ -122,7 +145,7 @@ impl Member {
 
     fn stay(&mut self, shared: &mut Shared, wire: &mut Wire, readers: &mut [Reader]) {
         let now = shared.now;
-        let leaves = shared.orders.churn && self.leave.is_some_and(|(at, _)| at <= now);
+        let leaves = shared.orders.churn && self.leave.as_ref().is_some_and(|leave| leave.at <= now);
         if self.rejoin || leaves {
             if self.commit_at != u64::MAX {
                 self.commit(shared, wire, readers);
@@ -145,7 +168,7 @@ impl Member {
             self.asked = Some(Asked::Beat);
             self.beat_at = now + BEAT;
         } else {
-            let leave = self.leave.map_or(u64::MAX, |(at, _)| at);
+            let leave = self.leave.as_ref().map_or(u64::MAX, |leave| leave.at);
             shared.timer(self.beat_at.min(self.commit_at).min(leave.max(now + 1_000_000)), Timer::Member(self.conn));
         }
     }
@@ -339,8 +362,8 @@ impl Member {
         self.id.clear();
         let every = shared.plan.workload.consumers.churn_ms.unwrap_or(0) * 1_000_000;
         self.standing = Standing::Away(shared.now + every / 2);
-        if let Some((at, period)) = &mut self.leave {
-            *at = (*at + *period).max(shared.now);
+        if let Some(leave) = &mut self.leave {
+            leave.draw(shared.now);
         }
         0
     }
