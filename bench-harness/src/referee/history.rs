@@ -27,8 +27,8 @@ pub enum What {
     Broker { what: String },
     /// A fault began or ended.
     Fault { what: String },
-    /// What the broker's wall clock shows, ms since 1970: at the beginning, and after each step of it. Without it nobody can say
-    /// whether a record was old enough for retention to take it.
+    /// What the broker's wall clock shows, ms since 1970: at the beginning, and at each step of it (told before a step ahead, not
+    /// after it). Without it nobody can say whether a record was old enough for retention to take it.
     Clock { wall: i64 },
     /// The clients have stopped, faults are over, and what follows reads everything back: only from here on is "not there" evidence.
     FinalReads,

@@ -1,6 +1,6 @@
 //! One partition as the history tells of it: what is at which offset, who said so, and the marks that only go forward.
 
-use super::history::{Isolation, Partition, Spec};
+use super::history::{Partition, Spec};
 use super::sends::{Lives, Map};
 use super::verdict::Span;
 
@@ -72,6 +72,8 @@ pub(super) struct Start {
     pub(super) at: i64,
     pub(super) by: Span,
     pub(super) last_call: u64,
+    /// The latest time that the broker's clock may have shown by then.
+    pub(super) wall: Option<i64>,
 }
 
 /// A reader went from one offset to another past nothing.
@@ -81,7 +83,6 @@ pub(super) struct Hole {
     pub(super) to: i64,
     pub(super) by: Span,
     pub(super) lives: Lives,
-    pub(super) committed: bool,
 }
 
 /// A lookup by time, judged at the end.
@@ -109,9 +110,8 @@ pub(super) struct Log {
     pub(super) deletions: Vec<(u64, i64)>,
     pub(super) holes: Vec<Hole>,
     pub(super) lookups: Vec<Lookup>,
-    /// Ranges read back at the end, by all isolations and by read uncommitted.
+    /// Ranges read back at the end.
     pub(super) covered: Vec<(i64, i64)>,
-    pub(super) covered_all: Vec<(i64, i64)>,
     /// Where it ended when it was read back.
     pub(super) final_end: Option<Mark>,
     /// The high watermark in a life of the broker.
@@ -133,7 +133,6 @@ impl Log {
             holes: Vec::new(),
             lookups: Vec::new(),
             covered: Vec::new(),
-            covered_all: Vec::new(),
             final_end: None,
             vouched: Vec::new(),
             batches: Vec::new(),
@@ -151,11 +150,11 @@ impl Log {
     }
 
     /// A log start was told.
-    pub(super) fn started_at(&mut self, at: i64, by: Span) {
+    pub(super) fn started_at(&mut self, at: i64, by: Span, wall: Option<i64>) {
         match self.starts.last_mut() {
             Some(last) if last.at == at => last.last_call = last.last_call.max(by.call),
             Some(last) if last.at > at => {}
-            _ => self.starts.push(Start { at, by, last_call: by.call }),
+            _ => self.starts.push(Start { at, by, last_call: by.call, wall }),
         }
     }
 
@@ -174,16 +173,11 @@ impl Log {
     }
 
     /// A part was read back at the end.
-    pub(super) fn read_back(&mut self, from: i64, to: i64, isolation: &Isolation) {
-        let grow = |ranges: &mut Vec<(i64, i64)>| match ranges.last_mut() {
+    pub(super) fn read_back(&mut self, from: i64, to: i64) {
+        match self.covered.last_mut() {
             Some(last) if last.1 == from => last.1 = to,
-            _ => ranges.push((from, to)),
-        };
-        if from < to {
-            grow(&mut self.covered);
-            if *isolation == Isolation::Uncommitted {
-                grow(&mut self.covered_all);
-            }
+            _ if from < to => self.covered.push((from, to)),
+            _ => {}
         }
     }
 

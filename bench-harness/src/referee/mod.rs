@@ -4,6 +4,7 @@
 //! A violation is a contradiction: no order of events that fits what was told keeps the promise ([`rule::RULES`]). What may have
 //! happened or not is taken to have, until a read shows it. The events themselves are not kept.
 
+mod groups;
 pub mod history;
 pub mod jsonl;
 mod judge;
@@ -11,9 +12,12 @@ mod log;
 mod order;
 mod presence;
 mod reads;
+mod retention;
 pub mod rule;
 mod sends;
+mod times;
 mod topics;
+mod transactions;
 mod verdict;
 
 pub use judge::Judge;

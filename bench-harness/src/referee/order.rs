@@ -3,6 +3,7 @@
 use super::judge::Judge;
 use super::rule::Rule;
 use super::sends::Batch;
+use super::verdict::Span;
 
 /// Sequences begin again at 0 behind this.
 const SEQUENCES: i64 = 1 << 31;
@@ -11,6 +12,30 @@ pub(super) fn judge(judge: &mut Judge) {
     for log in 0..judge.logs.len() {
         by_producer(judge, log);
         by_time(judge, log);
+    }
+}
+
+/// A commit is asked for: the last stable offset must not be beyond its records yet.
+pub(super) fn note_open(judge: &mut Judge, transaction: u32) {
+    for index in judge.transactions.batches(transaction).to_vec() {
+        let batch = judge.sends.batches[index as usize].clone();
+        let stable = judge.marks(batch.log).stable;
+        let open =
+            batch.durable && !batch.stale && batch.acknowledged().is_some_and(|base| (0..stable.at).contains(&base));
+        if open {
+            judge.transactions.passed(transaction, index, stable);
+        }
+    }
+}
+
+/// It was committed, so it was open until then.
+pub(super) fn judge_open(judge: &mut Judge, transaction: u32, commit: Span) {
+    for (index, stable) in judge.transactions.take_passed(transaction) {
+        let batch = &judge.sends.batches[index as usize];
+        let (base, name) = (batch.base().unwrap_or(0), judge.logs[batch.log as usize].name());
+        judge.report.add(Rule::OpenTransactionRead, &[batch.span, stable.by, commit], || {
+            format!("{name}: the last stable offset was {} while the transaction of offset {base} was open", stable.at)
+        });
     }
 }
 

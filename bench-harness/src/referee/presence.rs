@@ -3,14 +3,15 @@
 
 use super::judge::Judge;
 use super::log::{Hole, Mark, Slot, holds, merged};
+use super::retention::Keys;
 use super::rule::Rule;
 use super::sends::Batch;
+use super::transactions::End;
 use super::verdict::Span;
 
 /// A partition as it was read back.
 struct Left<'a> {
     covered: Vec<(i64, i64)>,
-    covered_all: Vec<(i64, i64)>,
     end: Option<Mark>,
     start: i64,
     /// Offsets in order, each with what is there.
@@ -18,6 +19,7 @@ struct Left<'a> {
     /// At each of them, the earliest life by the end of which something there or behind it, which is still there, was written.
     written: Vec<u32>,
     holes: Vec<Hole>,
+    keys: Keys,
 }
 
 /// What the end says of one offset.
@@ -83,7 +85,7 @@ fn judge_log(judge: &Judge, log: usize) -> Found {
     let mut found = Found::default();
     for index in &judge.logs[log].batches {
         let batch = &judge.sends.batches[*index as usize];
-        if batch.log as usize == log && batch.count > 0 && batch.transaction.is_none() {
+        if batch.log as usize == log && batch.count > 0 && is_for_all(judge, batch) {
             judge_batch(judge, log, &left, batch, &mut found);
         }
     }
@@ -114,12 +116,12 @@ fn left(judge: &Judge, log: usize) -> Left<'_> {
     }
     Left {
         covered: merged(of.covered.clone()),
-        covered_all: merged(of.covered_all.clone()),
         end: of.final_end,
         start: of.highest_start(),
         sorted,
         written,
         holes: of.holes.clone(),
+        keys: Keys::of(judge, log),
     }
 }
 
@@ -141,10 +143,7 @@ impl Left<'_> {
         if let Some(end) = self.end.filter(|end| offset >= end.at) {
             return Reading::Gone(end.by);
         }
-        match holds(&self.covered_all, offset) || (holds(&self.covered, offset) && !judge.logs[log].transactional) {
-            true => Reading::Gone(self.hole_at(offset)),
-            false => Reading::Unread,
-        }
+        if holds(&self.covered, offset) { Reading::Gone(self.hole_at(offset)) } else { Reading::Unread }
     }
 
     /// A reader that went past an offset: the last one.
@@ -152,6 +151,13 @@ impl Left<'_> {
         let at = self.holes.iter().rev().find(|hole| hole.from <= offset && offset < hole.to);
         at.map_or(Span::NONE, |hole| hole.by)
     }
+}
+
+/// Who reads committed records gets it, too.
+fn is_for_all(judge: &Judge, batch: &Batch) -> bool {
+    batch.transaction.is_none_or(|index| {
+        judge.transactions.is_seen(index) || matches!(judge.transactions.end_of(index), End::Committed(_))
+    })
 }
 
 /// Why a record of a batch must be at an offset.
@@ -202,7 +208,7 @@ fn judge_batch(judge: &Judge, log: usize, left: &Left<'_>, batch: &Batch, found:
             Reading::There | Reading::Lawful => {}
             Reading::Unread if judge.final_reads.is_none() || why != Must::Whole => found.unread(offset),
             Reading::Unread => {}
-            Reading::Gone(_) if judge.topics.all[judge.logs[log].topic].ever_compacted => {}
+            Reading::Gone(_) if left.keys.newer(judge.sends.records[record as usize].key, offset) => {}
             Reading::Gone(by) => {
                 found.wrong.push(gone(judge, log, left, batch, (record, offset), why, by));
                 return;
@@ -247,6 +253,12 @@ fn gone(
     let (rule, said, shown) = match why {
         Must::Vouched(mark) => (Rule::Vanished, "was acknowledged by acks=1, the high watermark went past it", mark),
         Must::Seen => (Rule::Vanished, "was read", seen),
+        _ if batch.transaction.is_some_and(|index| judge.transactions.is_seen(index)) => {
+            (Rule::HalfVisible, "is of a transaction that was read as committed, and belongs", seen)
+        }
+        _ if judge.topics.all[of.topic].ever_compacted && here.is_none_or(|slot| slot.record == record) => {
+            (Rule::Compaction, "has the last record of its key, and was", seen)
+        }
         Must::Whole => (Rule::HalfBatch, "belongs there, as the rest of its batch is there", Span::NONE),
         Must::Acknowledged | Must::No => (Rule::Lost, "was acknowledged", seen),
     };
@@ -258,14 +270,15 @@ fn gone(
 fn judge_hole(judge: &Judge, log: usize, left: &Left<'_>, hole: &Hole, found: &mut Found) {
     let of = &judge.logs[log];
     let topic = &judge.topics.all[of.topic];
-    if topic.ever_compacted || of.transactional {
-        return;
-    }
     let from = left.sorted.partition_point(|(offset, _)| *offset < hole.from);
-    let known = left.sorted[from..].iter().take_while(|(offset, _)| *offset < hole.to);
-    let skipped = known.clone().find(|(_, slot)| match slot.durable {
-        true => hole.lives.first >= slot.lives.last || slot.by.before(hole.by),
-        false => slot.lives.surely_with(hole.lives),
+    let mut known = left.sorted[from..].iter().take_while(|(offset, _)| *offset < hole.to);
+    let skipped = known.find(|(offset, slot)| {
+        let there = match slot.durable {
+            true => hole.lives.first >= slot.lives.last || slot.by.before(hole.by),
+            false => slot.lives.surely_with(hole.lives),
+        };
+        let key = judge.sends.records[slot.record as usize].key;
+        there && is_for_all(judge, judge.sends.batch_of(slot.record)) && !left.keys.newer(key, *offset)
     });
     let name = of.name();
     if let Some((offset, slot)) = skipped {
@@ -273,8 +286,9 @@ fn judge_hole(judge: &Judge, log: usize, left: &Left<'_>, hole: &Hole, found: &m
         let batch = judge.sends.batch_of(slot.record).span;
         let what =
             format!("{name}: a reader went from {} to {} past value {value} at offset {offset}", hole.from, hole.to);
-        found.wrong.push((Rule::Lost, vec![batch, slot.by, hole.by], what));
-    } else {
+        let rule = if topic.ever_compacted { Rule::Compaction } else { Rule::Lost };
+        found.wrong.push((rule, vec![batch, slot.by, hole.by], what));
+    } else if !topic.ever_compacted && !of.transactional {
         let what = format!("{name}: a reader went from offset {} to {}, and nothing is between", hole.from, hole.to);
         found.wrong.push((Rule::OffsetGap, vec![hole.by], what));
     }

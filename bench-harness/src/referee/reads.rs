@@ -17,12 +17,13 @@ struct Answer<'a> {
     /// Nothing it tells may be taken back: no crash came between, or the topic is flushed.
     firm: bool,
     is_final: bool,
+    /// The reader wants committed records only.
+    committed: bool,
 }
 
 /// What a fetch told.
 struct Fetched<'a> {
     offset: i64,
-    isolation: &'a Isolation,
     high: i64,
     start: i64,
     stable: i64,
@@ -64,6 +65,7 @@ impl Judge {
         }
         let told = match outcome {
             Outcome::Produced { log_append_time: Some(time), .. } => Some(*time),
+            _ if self.topics.all[topic].ever_append_time || !self.topics.all[topic].known => Some(i64::MIN),
             _ => None,
         };
         for place in 0..batch.count {
@@ -130,18 +132,23 @@ impl Judge {
         let stale = topic.deletion.is_some();
         let firm = !topic.ever_relaxed || lives.first == lives.last;
         let is_final = self.final_reads.is_some_and(|at| at < span.call);
-        let answer = Answer { log, marks, span, lives, firm, is_final };
+        let committed = matches!(
+            call,
+            Call::Fetch { isolation: Isolation::Committed, .. }
+                | Call::ListOffsets { isolation: Isolation::Committed, .. }
+        );
+        let answer = Answer { log, marks, span, lives, firm, is_final, committed };
         match (call, outcome) {
             (
-                Call::Fetch { offset, isolation, .. },
+                Call::Fetch { offset, .. },
                 Outcome::Fetched { high_watermark, log_start, last_stable, records, next },
             ) => {
                 let (high, start, stable) = (*high_watermark, *log_start, *last_stable);
-                let fetched = Fetched { offset: *offset, isolation, high, start, stable, records, next: *next };
+                let fetched = Fetched { offset: *offset, high, start, stable, records, next: *next };
                 self.fetched(answer, &fetched, stale);
             }
-            (Call::ListOffsets { spec, isolation, .. }, Outcome::Offset { offset, timestamp }) if !stale => {
-                self.listed(answer, *spec, isolation, *offset, *timestamp);
+            (Call::ListOffsets { spec, .. }, Outcome::Offset { offset, timestamp }) if !stale => {
+                self.listed(answer, *spec, *offset, *timestamp);
             }
             (Call::DeleteRecords { .. }, Outcome::Refused { .. }) => {
                 self.logs[log as usize].deletions.retain(|(call, _)| *call != span.call);
@@ -169,19 +176,24 @@ impl Judge {
             self.high_told(answer, fetched.high);
         }
         if fetched.start >= 0 {
+            if fetched.high >= 0 && fetched.start > fetched.high {
+                let name = self.logs[answer.log as usize].name();
+                self.report.add(Rule::Retention, &[answer.span], || {
+                    format!("{name}: the log begins at {}, behind its high watermark {}", fetched.start, fetched.high)
+                });
+            }
             self.start_told(answer, fetched.start);
         }
         if fetched.stable >= 0 {
             self.stable_told(answer, fetched.stable, fetched.high);
         }
         self.past_marks(answer, fetched);
-        let committed = *fetched.isolation == Isolation::Committed;
         let mut expected = fetched.offset;
         let mut epoch = (-1, 0);
         for found in fetched.records {
             // A batch that begins before the offset asked for comes as a whole.
             if found.offset > expected {
-                self.hole(answer, expected, found.offset, committed);
+                self.hole(answer, expected, found.offset);
             }
             if found.offset < expected && found.offset >= fetched.offset {
                 self.unordered(answer, found, expected);
@@ -200,19 +212,25 @@ impl Judge {
             self.found(answer, found);
         }
         if fetched.next > expected {
-            self.hole(answer, expected, fetched.next, committed);
+            self.hole(answer, expected, fetched.next);
         }
         let log = &mut self.logs[answer.log as usize];
+        if answer.committed && answer.firm {
+            // It goes no further than the last stable offset.
+            let relaxed = self.topics.all[log.topic].ever_relaxed;
+            log.marks.in_life(self.life, relaxed).stable.raise(fetched.next, answer.span);
+        }
         if answer.is_final {
-            log.read_back(fetched.offset, fetched.next, fetched.isolation);
+            log.read_back(fetched.offset, fetched.next);
             if fetched.next >= fetched.high && fetched.high >= 0 {
                 log.final_end = Some(Mark { at: fetched.high, by: answer.span });
             }
         }
     }
 
-    fn hole(&mut self, answer: Answer<'_>, from: i64, to: i64, committed: bool) {
-        self.logs[answer.log as usize].holes.push(Hole { from, to, by: answer.span, lives: answer.lives, committed });
+    fn hole(&mut self, answer: Answer<'_>, from: i64, to: i64) {
+        let hole = Hole { from, to, by: answer.span, lives: answer.lives };
+        self.logs[answer.log as usize].holes.push(hole);
     }
 
     fn unordered(&mut self, answer: Answer<'_>, found: &Found, expected: i64) {
@@ -224,10 +242,7 @@ impl Judge {
 
     /// Records at or behind a mark of their own answer.
     fn past_marks(&mut self, answer: Answer<'_>, fetched: &Fetched<'_>) {
-        let limit = match fetched.isolation {
-            Isolation::Committed if fetched.stable >= 0 => fetched.stable,
-            _ => fetched.high,
-        };
+        let limit = if answer.committed && fetched.stable >= 0 { fetched.stable } else { fetched.high };
         let behind = fetched.records.iter().map(|found| found.offset).max().filter(|offset| *offset >= limit);
         if let (true, Some(offset)) = (limit >= 0, behind) {
             let name = self.logs[answer.log as usize].name();
@@ -266,6 +281,9 @@ impl Judge {
             self.report.add(Rule::RefusedRead, &[batch.span, answer.span], || {
                 format!("{name}: value {value} was refused, and was read at offset {offset}")
             });
+        }
+        if let (true, Some(transaction)) = (answer.committed, batch.transaction) {
+            self.transactions.seen(transaction, answer.span, value);
         }
         let start = answer.marks.start;
         if answer.firm && offset < start.at {
@@ -404,7 +422,8 @@ impl Judge {
             });
             return;
         }
-        log.started_at(start, answer.span);
+        let wall = self.wall.latest_at(self.at);
+        log.started_at(start, answer.span, wall);
         if answer.firm {
             let relaxed = self.topics.all[log.topic].ever_relaxed;
             log.marks.in_life(self.life, relaxed).start.raise(start, answer.span);
@@ -430,8 +449,8 @@ impl Judge {
         }
     }
 
-    fn listed(&mut self, answer: Answer<'_>, spec: Spec, isolation: &Isolation, offset: i64, timestamp: i64) {
-        let committed = *isolation == Isolation::Committed;
+    fn listed(&mut self, answer: Answer<'_>, spec: Spec, offset: i64, timestamp: i64) {
+        let committed = answer.committed;
         match spec {
             Spec::Earliest if offset >= 0 => self.start_told(answer, offset),
             Spec::Latest if offset >= 0 && committed => self.stable_told(answer, offset, -1),

@@ -58,7 +58,6 @@ impl Lives {
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
     pub(super) log: u32,
-    pub(super) client: u32,
     pub(super) span: Span,
     pub(super) lives: Lives,
     pub(super) fate: Fate,

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: String,
-    pub(super) incarnation: u32,
     /// False: its creation is not in the history, and nothing is promised.
     pub(super) known: bool,
     /// Those of which one is in force.
@@ -68,7 +67,6 @@ impl Topics {
         let index = self.all.len();
         self.all.push(Topic {
             name: name.to_string(),
-            incarnation,
             known: false,
             promises: Vec::new(),
             flushed_since: None,
