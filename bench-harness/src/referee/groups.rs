@@ -220,7 +220,7 @@ fn late(group: &Group, partition: &Partition, topics: &mut Topics) -> Vec<Write>
         };
         let Some(deletion) = topic.deletion else { continue };
         let of = group.partitions.get(&earlier).map_or(&[][..], |of| &of.writes);
-        let late = of.iter().filter(|write| write.by.ret > deletion.call);
+        let late = of.iter().filter(|write| write.over > deletion.call);
         found.extend(late.map(|write| Write { done: Span::NEVER, over: Span::NEVER, ..*write }));
     }
     found

@@ -128,9 +128,7 @@ fn by_time(judge: &mut Judge, log: usize) {
         let floor = batch.floor;
         // What was not flushed may have gone since, and the floor with it.
         let firm = judge.logs[log].slots.get(&(floor.0 - 1)).is_some_and(|slot| {
-            (slot.durable || slot.in_final)
-                && slot.record != batch.first
-                && judge.sends.batch_of(slot.record).span.before(batch.span)
+            (slot.durable || slot.in_final) && judge.sends.batch_of(slot.record).span.before(batch.span)
         });
         if firm && base < floor.0 {
             let (spans, name) = ([floor.1, batch.span], judge.logs[log].name());

@@ -256,7 +256,10 @@ fn gone(
         _ if batch.transaction.is_some_and(|index| judge.transactions.is_seen(index)) => {
             (Rule::HalfVisible, "is of a transaction that was read as committed, and belongs", seen)
         }
-        _ if judge.topics.all[of.topic].ever_compacted && here.is_none_or(|slot| slot.record == record) => {
+        _ if judge.topics.all[of.topic].ever_compacted
+            && left.end.is_none_or(|end| offset < end.at)
+            && here.is_none_or(|slot| slot.record == record) =>
+        {
             (Rule::Compaction, "has the last record of its key, and was", seen)
         }
         Must::Whole => (Rule::HalfBatch, "belongs there, as the rest of its batch is there", Span::NONE),

@@ -215,7 +215,7 @@ impl Judge {
             self.hole(answer, expected, fetched.next);
         }
         let log = &mut self.logs[answer.log as usize];
-        if answer.committed && answer.firm {
+        if answer.committed && answer.firm && fetched.next > fetched.offset {
             // It goes no further than the last stable offset.
             let relaxed = self.topics.all[log.topic].ever_relaxed;
             log.marks.in_life(self.life, relaxed).stable.raise(fetched.next, answer.span);
@@ -330,7 +330,8 @@ impl Judge {
             return false;
         }
         let deletion = self.topics.all[there.topic].deletion;
-        let went_with_it = deletion.is_some_and(|of| span.ret < of.call && of.ret < answer.span.call);
+        let went_with_it = batch.acknowledged().is_some()
+            && deletion.is_some_and(|of| span.ret < of.call && of.ret < answer.span.call);
         if here.partition.incarnation > there.partition.incarnation && !went_with_it && deletion.is_some() {
             // It was on its way while its topic was deleted: it came to the one that has the name now.
             let index = self.sends.records[record as usize].batch;

@@ -3,5 +3,7 @@
 
 mod build;
 mod groups;
+mod model;
+mod mutants;
 mod rules;
 mod transactions;
