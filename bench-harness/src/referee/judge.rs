@@ -105,6 +105,20 @@ impl Judge {
         index
     }
 
+    /// The deletions that a log may have seen: those for it, and those for earlier topics of its name that came late.
+    pub(super) fn deletions(&self, log: &Log) -> Vec<(Span, i64)> {
+        let mut all = log.deletions.clone();
+        for incarnation in 0..log.partition.incarnation {
+            let earlier = Partition { incarnation, ..log.partition.clone() };
+            let Some(earlier) = self.by_partition.get(&earlier).map(|index| &self.logs[*index as usize]) else {
+                continue;
+            };
+            let Some(end) = self.topics.all[earlier.topic].deletion else { continue };
+            all.extend(earlier.deletions.iter().filter(|(span, _)| span.ret > end.call));
+        }
+        all
+    }
+
     /// The marks of a log as they are known now.
     pub(super) fn marks(&mut self, log: u32) -> Marks {
         let log = &mut self.logs[log as usize];
@@ -118,7 +132,7 @@ impl Judge {
             Call::Fetch { from, .. } | Call::ListOffsets { from, .. } | Call::DeleteRecords { from, .. } => {
                 let log = self.log(from);
                 if let Call::DeleteRecords { before, .. } = call {
-                    self.logs[log as usize].deletions.push((self.now, *before));
+                    self.logs[log as usize].deletions.push((Span { call: self.now, ret: Span::NEVER }, *before));
                 }
                 let marks = self.marks(log);
                 Asked::Of(log, Box::new((call.clone(), marks)))

@@ -106,8 +106,8 @@ pub(super) struct Log {
     pub(super) slots: Map<i64, Slot>,
     pub(super) marks: Marks,
     pub(super) starts: Vec<Start>,
-    /// Deletions that were asked for: when, and up to which offset.
-    pub(super) deletions: Vec<(u64, i64)>,
+    /// Deletions that were asked for: when, up to which offset, and whether they were answered.
+    pub(super) deletions: Vec<(Span, i64)>,
     pub(super) holes: Vec<Hole>,
     pub(super) lookups: Vec<Lookup>,
     /// Ranges read back at the end.

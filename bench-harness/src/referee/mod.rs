@@ -4,8 +4,10 @@
 //! A violation is a contradiction: no order of events that fits what was told keeps the promise ([`rule::RULES`]). What may have
 //! happened or not is taken to have, until a read shows it. The events themselves are not kept.
 
+pub mod edn;
 mod groups;
 pub mod history;
+pub mod jepsen;
 pub mod jsonl;
 mod judge;
 mod log;

@@ -151,10 +151,14 @@ impl Judge {
                 self.listed(answer, *spec, *offset, *timestamp);
             }
             (Call::DeleteRecords { .. }, Outcome::Refused { .. }) => {
-                self.logs[log as usize].deletions.retain(|(call, _)| *call != span.call);
+                self.logs[log as usize].deletions.retain(|(of, _)| of.call != span.call);
             }
             (Call::DeleteRecords { before, .. }, Outcome::LowWatermark { offset }) if !stale => {
                 let low = *offset;
+                let deletions = &mut self.logs[log as usize].deletions;
+                if let Some((of, _)) = deletions.iter_mut().rev().find(|(of, _)| of.call == span.call) {
+                    of.ret = span.ret;
+                }
                 if low < *before {
                     let name = self.logs[log as usize].name();
                     self.report.add(Rule::LogStartBack, &[span], || {

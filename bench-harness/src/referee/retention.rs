@@ -55,7 +55,8 @@ pub(super) fn judge(judge: &mut Judge) {
 /// What is wrong with a log start that was at `before`.
 fn taken(judge: &Judge, log: &Log, before: i64, start: &Start) -> Option<(Vec<Span>, String)> {
     let topic = &judge.topics.all[log.topic];
-    let asked = log.deletions.iter().filter(|(call, _)| *call < start.by.ret);
+    let deletions = judge.deletions(log);
+    let asked = deletions.iter().filter(|(of, _)| of.call < start.by.ret);
     let asked = asked.map(|(_, before)| if *before < 0 { i64::MAX } else { *before }).max().unwrap_or(0);
     if start.at <= asked {
         return None;

@@ -87,7 +87,7 @@ pub(super) fn judge(judge: &mut Judge) {
 fn start_after(judge: &Judge, log: usize, by: Span) -> i64 {
     let of = &judge.logs[log];
     let topic = &judge.topics.all[of.topic];
-    if of.deletions.is_empty() && topic.shortest_ms.is_none() && !topic.by_size {
+    if judge.deletions(of).is_empty() && topic.shortest_ms.is_none() && !topic.by_size {
         return 0;
     }
     of.starts.iter().find(|start| start.last_call > by.ret).map_or(i64::MAX, |start| start.at)

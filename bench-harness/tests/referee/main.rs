@@ -3,7 +3,9 @@
 
 mod build;
 mod groups;
+mod jepsen;
 mod model;
 mod mutants;
+mod program;
 mod rules;
 mod transactions;

@@ -78,6 +78,7 @@ struct Client {
 }
 
 pub(crate) struct Model {
+    plain: bool,
     random: Random,
     pub(crate) events: Vec<Event>,
     at: u64,
@@ -94,7 +95,17 @@ pub(crate) struct Model {
 
 /// A history of so many steps.
 pub(crate) fn history(seed: u64, steps: u64) -> Vec<Event> {
+    run(seed, steps, false)
+}
+
+/// One with idempotent producers, fetches and crashes alone, on one topic.
+pub(crate) fn plain_history(seed: u64, steps: u64) -> Vec<Event> {
+    run(seed, steps, true)
+}
+
+fn run(seed: u64, steps: u64, plain: bool) -> Vec<Event> {
     let mut model = Model {
+        plain,
         random: Random::stream(seed, "model"),
         events: Vec::new(),
         at: 0,
@@ -149,7 +160,7 @@ impl Model {
     fn step(&mut self) {
         match self.random.below(400) {
             0..3 => self.crash(),
-            3 => self.delete(),
+            3 if !self.plain => self.delete(),
             4..10 => self.compact(),
             10..16 => self.deliver_late(),
             16..20 => self.epoch += 1,
@@ -270,11 +281,11 @@ impl Model {
 
     /// What a client does next.
     fn next(&mut self, client: usize) -> Option<Call> {
-        let topic = *self.random.pick(&TOPICS);
+        let topic = if self.plain { "flushed" } else { *self.random.pick(&TOPICS) };
         let partition = self.partition(topic);
         let isolation = if self.random.one_in(3) { Isolation::Committed } else { Isolation::Uncommitted };
         let group = "g".to_string();
-        Some(match self.random.below(12) {
+        Some(match self.random.below(if self.plain { 8 } else { 12 }) {
             0..5 => return self.next_batch(client, topic, partition),
             5..8 => {
                 let offset = self.topics.get(topic).map_or(0, |topic| {
@@ -320,10 +331,10 @@ impl Model {
         }
         let attempt = self.clients[client].attempt.filter(|_| topic == "transactions");
         let transaction = attempt.map(|attempt| Transaction { id, attempt });
-        let once = transaction.is_some() || self.random.one_in(2);
+        let once = self.plain || transaction.is_some() || self.random.one_in(2);
         let idempotent = once.then(|| {
             let of = &self.clients[client];
-            let sequence = of.sequences.get(&to).copied().unwrap_or(0);
+            let sequence = of.sequences.get(&Partition { incarnation: 0, ..to.clone() }).copied().unwrap_or(0);
             Idempotent { producer_id: i64::try_from(client).expect("few"), epoch: of.epoch, sequence }
         });
         let records = (0..self.random.between(1, 4)).map(|_| {
@@ -338,14 +349,17 @@ impl Model {
 
     /// What a client makes of an answer.
     fn learn(&mut self, client: usize, call: &Call, outcome: &Outcome) {
+        let gives_up = self.random.one_in(3);
         let of = &mut self.clients[client];
         match (call, outcome) {
             (Call::Produce { to, records, idempotent: Some(by), .. }, Outcome::Produced { .. }) => {
                 let next = by.sequence + i32::try_from(records.len()).expect("few");
-                of.sequences.insert(to.clone(), next);
+                of.sequences.insert(Partition { incarnation: 0, ..to.clone() }, next);
             }
-            // It does not know: a new epoch, and its transaction is over.
-            (Call::Produce { idempotent: Some(_), .. } | Call::EndTransaction { .. }, Outcome::Unknown { .. }) => {
+            // It does not know, or is refused once too often: a new epoch, and its transaction is over.
+            (Call::Produce { idempotent: Some(_), .. } | Call::EndTransaction { .. }, outcome)
+                if matches!(outcome, Outcome::Unknown { .. }) || (gives_up && *outcome == refused()) =>
+            {
                 of.ready = false;
                 of.epoch += 1;
                 of.sequences.clear();

@@ -9,8 +9,8 @@ use std::collections::{HashMap, HashSet};
 const SEEDS: u64 = 300;
 
 /// What a record at another place may be taken for, by what else is known of it and of the place.
-const ELSEWHERE: [Rule; 5] =
-    [Rule::OffsetDisagrees, Rule::Duplicate, Rule::HalfBatch, Rule::OffsetGap, Rule::Timestamp];
+const ELSEWHERE: [Rule; 6] =
+    [Rule::OffsetDisagrees, Rule::Duplicate, Rule::HalfBatch, Rule::OffsetGap, Rule::Timestamp, Rule::Lost];
 
 /// Changes a history into a wrong one; false: it offers no place for this lie.
 type Lie = fn(&mut Vec<Event>, &mut Random) -> bool;
@@ -330,7 +330,7 @@ fn sequences_turned_round() {
 
 #[test]
 fn a_lowered_high_watermark() {
-    is_caught(lower_mark, &[Rule::HighWatermarkBack]);
+    is_caught(lower_mark, &[Rule::HighWatermarkBack, Rule::Retention]);
 }
 
 #[test]
