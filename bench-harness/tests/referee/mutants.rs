@@ -13,7 +13,7 @@ const ELSEWHERE: [Rule; 6] =
     [Rule::OffsetDisagrees, Rule::Duplicate, Rule::HalfBatch, Rule::OffsetGap, Rule::Timestamp, Rule::Lost];
 
 /// Changes a history into a wrong one; false: it offers no place for this lie.
-type Lie = fn(&mut Vec<Event>, &mut Random) -> bool;
+type Lie = fn(&mut [Event], &mut Random) -> bool;
 
 /// An answer of the final reads, with records, of the topic without exceptions.
 fn answers<'a>(history: &'a mut [Event], random: &mut Random) -> Option<&'a mut Vec<Found>> {
@@ -52,8 +52,10 @@ fn change(history: &mut [Event], random: &mut Random, how: impl FnOnce(&mut Vec<
     true
 }
 
-fn drop_record(history: &mut Vec<Event>, random: &mut Random) -> bool {
-    change(history, random, |records, at| drop(records.remove(at)))
+fn drop_record(history: &mut [Event], random: &mut Random) -> bool {
+    change(history, random, |records, at| {
+        records.remove(at);
+    })
 }
 
 /// Values whose place is known: acknowledged, of idempotent producers.
@@ -80,31 +82,31 @@ fn to_neighbour(history: &mut [Event], random: &mut Random, exchange: bool) -> b
     true
 }
 
-fn swap(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn swap(history: &mut [Event], random: &mut Random) -> bool {
     to_neighbour(history, random, true)
 }
 
-fn double(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn double(history: &mut [Event], random: &mut Random) -> bool {
     to_neighbour(history, random, false)
 }
 
-fn shift(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn shift(history: &mut [Event], random: &mut Random) -> bool {
     change(history, random, |records, at| records[at..].iter_mut().for_each(|found| found.offset += 1))
 }
 
-fn damage(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn damage(history: &mut [Event], random: &mut Random) -> bool {
     change(history, random, |records, at| records[at].value = None)
 }
 
-fn invent(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn invent(history: &mut [Event], random: &mut Random) -> bool {
     change(history, random, |records, at| records[at].value = Some(u64::MAX))
 }
 
-fn age(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn age(history: &mut [Event], random: &mut Random) -> bool {
     change(history, random, |records, at| records[at].timestamp += 1)
 }
 
-fn demote(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn demote(history: &mut [Event], random: &mut Random) -> bool {
     change(history, random, |records, at| records[at].leader_epoch = records[at - 1].leader_epoch + 1000)
 }
 
@@ -142,7 +144,7 @@ fn acknowledged_and_seen(history: &[Event]) -> Vec<(Call, usize)> {
     acknowledged(history, |call| matches!(call, Call::Produce { records, .. } if seen.contains(&records[0].value)))
 }
 
-fn take_back(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn take_back(history: &mut [Event], random: &mut Random) -> bool {
     let places = acknowledged_and_seen(history);
     let Some((_, at)) = (!places.is_empty()).then(|| random.pick(&places)) else { return false };
     let What::Return { outcome, .. } = &mut history[*at].what else { return false };
@@ -150,7 +152,7 @@ fn take_back(history: &mut Vec<Event>, random: &mut Random) -> bool {
     true
 }
 
-fn misplace(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn misplace(history: &mut [Event], random: &mut Random) -> bool {
     let mut places = acknowledged_and_seen(history);
     // While a topic is deleted nobody knows which one of its name an acknowledgement is of.
     let deleted = |event: &Event| matches!(&event.what, What::Call { call: Call::DeleteTopic { .. }, .. });
@@ -167,7 +169,7 @@ fn misplace(history: &mut Vec<Event>, random: &mut Random) -> bool {
 }
 
 /// A batch claims to have been sent after the next one of its producer.
-fn turn_sequences(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn turn_sequences(history: &mut [Event], random: &mut Random) -> bool {
     let places = acknowledged_and_seen(history);
     let mut by_producer: HashMap<_, Vec<Idempotent>> = HashMap::new();
     for (call, _) in places {
@@ -203,7 +205,7 @@ fn answer_of(history: &mut [Event], wanted: impl Fn(&Call) -> bool, random: &mut
 }
 
 /// Where a reader came to the end, the end is said to be before that.
-fn lower_mark(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn lower_mark(history: &mut [Event], random: &mut Random) -> bool {
     let at_end = |call: &Call| matches!(call, Call::Fetch { offset, .. } if *offset > 0);
     let Some(at) = answer_of(history, at_end, random) else { return false };
     let What::Return { outcome: Outcome::Fetched { high_watermark, last_stable, records, .. }, .. } =
@@ -215,14 +217,14 @@ fn lower_mark(history: &mut Vec<Event>, random: &mut Random) -> bool {
     records.is_empty()
 }
 
-fn forget_commit(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn forget_commit(history: &mut [Event], random: &mut Random) -> bool {
     let Some(at) = answer_of(history, |call| matches!(call, Call::Committed { .. }), random) else { return false };
     let What::Return { outcome: Outcome::Offsets { offsets }, .. } = &mut history[at].what else { return false };
     let told = std::mem::replace(&mut offsets[0].1, 0);
     told > 0
 }
 
-fn skip_in_lookup(history: &mut Vec<Event>, random: &mut Random) -> bool {
+fn skip_in_lookup(history: &mut [Event], random: &mut Random) -> bool {
     let wanted = |call: &Call| match call {
         Call::ListOffsets { from, spec: Spec::At(_), .. } => from.topic == "flushed",
         _ => false,
@@ -236,7 +238,7 @@ fn skip_in_lookup(history: &mut Vec<Event>, random: &mut Random) -> bool {
     there
 }
 
-fn forget_delete(history: &mut Vec<Event>, _random: &mut Random) -> bool {
+fn forget_delete(history: &mut [Event], _random: &mut Random) -> bool {
     let mut starts = Vec::new();
     for event in history.iter() {
         if let What::Call { op, call: Call::DeleteRecords { .. }, .. } = &event.what {
@@ -246,10 +248,15 @@ fn forget_delete(history: &mut Vec<Event>, _random: &mut Random) -> bool {
     let took = history.iter().any(|event| {
         matches!(&event.what, What::Return { outcome: Outcome::Fetched { log_start, .. }, .. } if *log_start > 0)
     });
-    history.retain(|event| match &event.what {
-        What::Call { op, .. } | What::Return { op, .. } => !starts.contains(op),
-        _ => true,
-    });
+    for event in history.iter_mut() {
+        match &mut event.what {
+            What::Call { op, call, .. } if starts.contains(op) => {
+                *call = Call::Committed { group: "g".to_string(), of: Vec::new() };
+            }
+            What::Return { op, outcome } if starts.contains(op) => *outcome = crate::build::unknown(),
+            _ => {}
+        }
+    }
     took
 }
 
