@@ -1,21 +1,26 @@
 //! `ringlog-referee`: judges a history that was kept as a file, or hands it to Jepsen. Exits with 0 if it is valid, 1 if it is not,
 //! 2 if nobody can say, 3 if it cannot be read.
 
+use ringlog_bench_harness::date::{now_ms, today};
 use ringlog_bench_harness::referee::history::Event;
 use ringlog_bench_harness::referee::{Finding, Verdict, jepsen, jsonl, judge};
+use ringlog_bench_harness::stock::{self, Plan};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::ExitCode;
+use std::time::Instant;
 
 const HELP: &str = "ringlog-referee judge FILE.jsonl [--json]
 ringlog-referee judge --jepsen FILE.edn [--json]
 ringlog-referee export-jepsen FILE.jsonl
 ringlog-referee rules
+ringlog-referee trial [--rounds N] [--partitions N] [--seed N] [--result FILE]
 
 Judges a history of what clients asked of a broker and were told, an event a line, and shows each broken rule with the events it
 is about. With --jepsen the history is one of Jepsen's Kafka workload. export-jepsen prints it in that form. rules prints what is
-judged.
+judged. trial starts a broker with stock clients that write and read, kills it, stops it and steps its clock, N times (100 unless
+told), and judges what the clients were told; --result appends one dated line.
 
 Exits with 0: valid; 1: invalid; 2: inconclusive; 3: it cannot be read.";
 
@@ -33,6 +38,7 @@ fn main() -> ExitCode {
             }
             Ok(ExitCode::SUCCESS)
         }
+        ["trial", options @ ..] => trial(options),
         _ => Err(HELP.to_string()),
     };
     done.unwrap_or_else(|told| {
@@ -104,4 +110,53 @@ fn export(path: &str) -> Result<ExitCode, String> {
     let history: io::Result<Vec<Event>> = jsonl::read(BufReader::new(file)).collect();
     print!("{}", jepsen::export(&history.map_err(|e| format!("{path}: {e}"))?));
     Ok(ExitCode::SUCCESS)
+}
+
+fn trial(options: &[&str]) -> Result<ExitCode, String> {
+    let mut plan = Plan { rounds: 100, seed: now_ms().unsigned_abs() / 1000, ..Plan::default() };
+    let mut result = None;
+    for pair in options.chunks(2) {
+        let [name, value] = pair else { return Err(HELP.to_string()) };
+        let number = || value.parse::<u32>().map_err(|_| format!("{name} {value}: not a number"));
+        match *name {
+            "--rounds" => plan.rounds = number()?,
+            "--partitions" => plan.partitions = i32::try_from(number()?.max(1)).map_err(|e| e.to_string())?,
+            "--seed" => plan.seed = value.parse().map_err(|_| format!("{name} {value}: not a number"))?,
+            "--result" => result = Some(*value),
+            _ => return Err(HELP.to_string()),
+        }
+    }
+    let (rounds, partitions, seed) = (plan.rounds, plan.partitions, plan.seed);
+    let about = format!("{} ringlog-referee trial --rounds {rounds} --partitions {partitions} --seed {seed}", today());
+    println!("{about}");
+    let begun = Instant::now();
+    let ran = stock::run(&plan, |round| {
+        if round.is_multiple_of(10) {
+            println!("{round} of {rounds}");
+        }
+    });
+    let outcome = ran.ok_or("there is no Python")??;
+    let (verdict, c) = (&outcome.verdict, &outcome.verdict.counts);
+    let line = format!(
+        "{about}: {:?}; {} kills, {} pauses, {} clock steps; {} calls, {} unknown; {} records acknowledged, {} read; {} s",
+        verdict.finding(),
+        outcome.kills,
+        outcome.pauses,
+        outcome.steps,
+        c.calls,
+        c.unknown,
+        c.acknowledged,
+        c.read,
+        begun.elapsed().as_secs()
+    );
+    println!("{line}");
+    if verdict.finding() != Finding::Valid {
+        println!("the history is {}", outcome.history.display());
+        judge_file(&outcome.history.display().to_string(), false)?;
+    }
+    if let Some(path) = result {
+        let file = File::options().create(true).append(true).open(path);
+        file.and_then(|mut file| writeln!(file, "{line}")).map_err(|e| format!("{path}: {e}"))?;
+    }
+    Ok(code(verdict))
 }

@@ -8,4 +8,5 @@ mod model;
 mod mutants;
 mod program;
 mod rules;
+mod stock;
 mod transactions;
