@@ -52,7 +52,7 @@ fn settled(judge: &Judge, log: usize, index: u32) -> Option<i64> {
     }
     let base = batch.base()?;
     let there = (0..batch.count).any(|place| {
-        let slot = judge.logs[log].slots.get(&(base + i64::from(place)));
+        let slot = judge.logs[log].slots.get(&(base.saturating_add(i64::from(place))));
         slot.is_some_and(|slot| slot.record == batch.first + place && (slot.durable || slot.in_final))
     });
     there.then_some(base)

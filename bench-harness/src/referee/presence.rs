@@ -193,7 +193,7 @@ fn judge_batch(judge: &Judge, log: usize, left: &Left<'_>, batch: &Batch, found:
         }
         return;
     };
-    let records = || (0..batch.count).map(|place| (batch.first + place, base + i64::from(place)));
+    let records = || (0..batch.count).map(|place| (batch.first + place, base.saturating_add(i64::from(place))));
     let whole = records().any(|(record, offset)| {
         let slot = judge.logs[log].slots.get(&offset);
         slot.is_some_and(|slot| slot.record == record && slot.in_final)

@@ -73,14 +73,14 @@ impl Judge {
             let timestamp = told.unwrap_or(self.sends.records[record as usize].timestamp);
             let slot =
                 Slot { record, timestamp, leader_epoch: -1, seen: false, durable, in_final: false, lives, by: span };
-            self.put(batch.log, base + i64::from(place), slot);
+            self.put(batch.log, base.saturating_add(i64::from(place)), slot);
         }
         let log = &mut self.logs[batch.log as usize];
         if lives.first == self.life || (durable && !relaxed) {
             let marks = log.marks.in_life(self.life, relaxed);
-            marks.end.raise(base + count, span);
+            marks.end.raise(base.saturating_add(count), span);
             if batch.acks == -1 {
-                marks.high.raise(base + count, span);
+                marks.high.raise(base.saturating_add(count), span);
             }
         }
     }
@@ -202,7 +202,7 @@ impl Judge {
             if found.offset < expected && found.offset >= fetched.offset {
                 self.unordered(answer, found, expected);
             }
-            expected = expected.max(found.offset + 1);
+            expected = expected.max(found.offset.saturating_add(1));
             if found.leader_epoch < epoch.0 && found.leader_epoch >= 0 {
                 let name = self.logs[answer.log as usize].name();
                 self.report.add(Rule::LeaderEpoch, &[answer.span], || {
@@ -352,7 +352,8 @@ impl Judge {
 
     /// Where a record was found, against where it was found or acknowledged before.
     fn placed(&mut self, answer: Answer<'_>, record: u32, found: &Found) {
-        let (base, index) = (found.offset - self.sends.place(record), self.sends.records[record as usize].batch);
+        let (base, index) =
+            (found.offset.saturating_sub(self.sends.place(record)), self.sends.records[record as usize].batch);
         let batch = self.sends.batch_of(record).clone();
         let (name, value) = (self.logs[answer.log as usize].name(), self.sends.records[record as usize].value);
         let durable = self.topics.all[self.logs[answer.log as usize].topic].is_durable(batch.span.call);
@@ -360,13 +361,13 @@ impl Judge {
         if let (true, Some(told)) = (batch.once(), told)
             && (durable && batch.durable || answer.lives.first >= batch.lives.last)
         {
-            let told = told + self.sends.place(record);
+            let told = told.saturating_add(self.sends.place(record));
             self.report.add(Rule::OffsetDisagrees, &[batch.span, answer.span], || {
                 format!("{name}: value {value} was acknowledged at offset {told} and read at {}", found.offset)
             });
         }
         if let (true, Some(seen)) = (batch.once(), batch.seen_base.filter(|seen| *seen != base)) {
-            let earlier = seen + self.sends.place(record);
+            let earlier = seen.saturating_add(self.sends.place(record));
             let other = self.logs[answer.log as usize].slots.get(&earlier).filter(|slot| slot.record == record);
             let there = other.is_some_and(|slot| slot.durable || slot.lives.surely_with(answer.lives));
             if there || durable {

@@ -1,7 +1,7 @@
 //! What retention, DeleteRecords and compaction took, against what they may take.
 
 use super::judge::Judge;
-use super::log::{Log, Start};
+use super::log::{Log, Slot, Start};
 use super::rule::Rule;
 use super::sends::{Fate, Map};
 use super::verdict::Span;
@@ -26,7 +26,7 @@ impl Wall {
     /// The latest time, ms since 1970, that it showed until now.
     pub(super) fn latest_at(&mut self, at: u64) -> Option<i64> {
         if let Some((since, wall)) = self.told {
-            let now = wall + ((at - since) / 1000).cast_signed();
+            let now = wall.saturating_add((at.saturating_sub(since) / 1000).cast_signed());
             self.latest = Some(self.latest.map_or(now, |latest| latest.max(now)));
         }
         self.latest
@@ -68,17 +68,24 @@ fn taken(judge: &Judge, log: &Log, before: i64, start: &Start) -> Option<(Vec<Sp
         return Some((vec![start.by], what));
     };
     let now = start.wall?;
-    let young = |offset: &i64| {
-        let slot = log.slots.get(offset).filter(|slot| slot.durable || slot.seen)?;
-        (slot.timestamp > i64::MIN && now - slot.timestamp + SLACK_MS < ms).then_some((*offset, *slot))
+    let young = |offset: i64, slot: &Slot| {
+        let told = slot.durable || slot.seen;
+        (told && slot.timestamp > i64::MIN && now.saturating_sub(slot.timestamp).saturating_add(SLACK_MS) < ms)
+            .then_some((offset, *slot))
     };
-    let (offset, slot) = (before.max(asked)..start.at).find_map(|offset| young(&offset))?;
+    let (offset, slot) = match start.at.saturating_sub(before.max(asked)) <= log.slots.len() as i64 {
+        true => (before.max(asked)..start.at).find_map(|offset| young(offset, log.slots.get(&offset)?))?,
+        false => {
+            let taken = log.slots.iter().filter(|(offset, _)| (before.max(asked)..start.at).contains(*offset));
+            taken.filter_map(|(offset, slot)| young(*offset, slot)).min_by_key(|(offset, _)| *offset)?
+        }
+    };
     let what = format!(
         "{name}: the log begins at {}; offset {offset} has time {}, {} ms before the latest time it can be, and records are \
          kept for {ms} ms",
         start.at,
         slot.timestamp,
-        now - slot.timestamp
+        now.saturating_sub(slot.timestamp)
     );
     Some((vec![judge.sends.batch_of(slot.record).span, slot.by, start.by], what))
 }
@@ -97,7 +104,7 @@ impl Keys {
                 }
                 for place in 0..batch.count {
                     let record = &judge.sends.records[(batch.first + place) as usize];
-                    let offset = batch.base().map_or(i64::MAX, |base| base + i64::from(place));
+                    let offset = batch.base().map_or(i64::MAX, |base| base.saturating_add(i64::from(place)));
                     let highest = keys.entry(record.key).or_insert(offset);
                     *highest = offset.max(*highest);
                 }
