@@ -78,6 +78,7 @@ fn every_rule_is_in_the_table_once() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count);
+    assert_eq!(count, Rule::OpenTransactionRead as usize + 1, "the last one's number");
     for (rule, name, promise) in RULES {
         assert_eq!((rule.name(), rule.promise()), (*name, *promise));
         assert_eq!(serde_json::to_value(rule).expect("JSON"), *name);
