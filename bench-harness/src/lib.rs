@@ -10,5 +10,7 @@ pub mod peer;
 pub mod prometheus;
 pub mod referee;
 pub mod sim;
+pub mod stock;
 pub mod top;
 pub mod wait;
+pub mod wall;

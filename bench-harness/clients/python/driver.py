@@ -11,7 +11,8 @@ import sys
 import threading
 import traceback
 
-MODULES = {"confluent": "with_confluent", "kafka-python": "with_kafka_python", "aiokafka": "with_aiokafka"}
+MODULES = {"confluent": "with_confluent", "kafka-python": "with_kafka_python", "aiokafka": "with_aiokafka",
+           "history": "with_history"}
 
 
 def main():

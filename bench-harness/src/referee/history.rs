@@ -27,6 +27,9 @@ pub enum What {
     Broker { what: String },
     /// A fault began or ended.
     Fault { what: String },
+    /// What the broker's wall clock shows, ms since 1970: at the beginning, and at each step of it (told before a step ahead, not
+    /// after it). Without it nobody can say whether a record was old enough for retention to take it.
+    Clock { wall: i64 },
     /// The clients have stopped, faults are over, and what follows reads everything back: only from here on is "not there" evidence.
     FinalReads,
 }
@@ -199,15 +202,18 @@ pub enum Call {
 pub enum Outcome {
     /// Done, and nothing more to say.
     Done,
+    /// -1: acknowledged, and not told where.
     Produced {
         base_offset: i64,
         log_append_time: Option<i64>,
     },
+    /// The first three -1: the client was not told.
     Fetched {
         high_watermark: i64,
         log_start: i64,
         last_stable: i64,
         records: Vec<Found>,
+        /// Where it goes on.
         next: i64,
     },
     /// -1: there is none.

@@ -5,9 +5,7 @@ use crate::load::{TOPIC, Writer, connect};
 use ringlog_bench_harness::broker::{Broker, Options};
 use ringlog_bench_harness::peer::{Answer, Body, Peer, Producer, batch, batch_at, now_ms};
 use ringlog_bench_harness::wait::until;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::process::Command;
+use ringlog_bench_harness::wall::Wall;
 
 const HOUR_S: i64 = 3600;
 const HOUR_MS: i64 = HOUR_S * 1000;
@@ -15,30 +13,6 @@ const NOBODY: Producer = Producer { id: -1, epoch: -1 };
 const INVALID_TIMESTAMP: i16 = 32;
 /// How far a time the broker gives may be off what it should be, ms: far less than a step.
 const CLOSE_MS: i64 = 60_000;
-
-/// The broker's clock: the machine's and so many seconds.
-struct Clock(File);
-
-impl Clock {
-    /// Of a broker that is not started yet.
-    fn of(broker: &mut Broker) -> Clock {
-        let dir = broker.log_path().parent().expect("the log lies in a folder").to_path_buf();
-        let (library, path) = (dir.join("clock.so"), dir.join("clock"));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/clock.c");
-        let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
-        assert!(built.expect("a C compiler").success());
-        let file = File::options().write(true).create_new(true).open(&path).expect("a file");
-        let clock = Clock(file);
-        clock.set(0);
-        let env = [("LD_PRELOAD", library), ("RINGLOG_CLOCK", path)];
-        broker.options_mut().env.extend(env.map(|(name, path)| (name.to_string(), path.display().to_string())));
-        clock
-    }
-
-    fn set(&self, ahead_s: i64) {
-        self.0.write_all_at(&ahead_s.to_le_bytes(), 0).expect("room for a number");
-    }
-}
 
 /// Sends a batch: its offset and the time the broker gave it (-1: its own), or the error code.
 fn produce(peer: &mut Peer, topic: &str, batch: &[u8]) -> Result<(i64, i64), i16> {
@@ -83,7 +57,7 @@ fn heartbeat(peer: &mut Peer, group: &str, (generation, member): &(i32, String))
     Answer(&answer).i16().expect("a code")
 }
 
-fn broker() -> (Broker, Clock) {
+fn broker() -> (Broker, Wall) {
     let settings = [
         "ringlog.cores=0,0",
         "ringlog.journal.bytes=16777216",
@@ -98,7 +72,7 @@ fn broker() -> (Broker, Clock) {
     ];
     let overrides = settings.map(str::to_string).to_vec();
     let mut broker = Broker::prepare("clock", Options { overrides, ..Options::default() });
-    let clock = Clock::of(&mut broker);
+    let clock = Wall::of(&mut broker);
     broker.launch();
     (broker, clock)
 }
