@@ -308,8 +308,9 @@ fn join<'a>(mut older: Vec<Frame<'a>>, mut newer: Vec<Frame<'a>>) -> (Vec<Frame<
     if alone && first.position == 0 {
         return (newer, true);
     }
+    let ends = older.last().map_or(0, |frame| frame.header.sequence);
     match older.first().map(|frame| frame.header) {
-        Some(begin) if begin.lap.checked_add(1) == Some(first.lap) => {
+        Some(begin) if begin.lap.checked_add(1) == Some(first.lap) && ends < first.sequence => {
             older.append(&mut newer);
             (older, begin.position == 0)
         }
@@ -607,6 +608,17 @@ pub(crate) mod tests {
         assert_eq!(sequences([&file, &[]]), Ok(vec![1]), "could be a peer's bytes");
         newer(&mut file, 0);
         assert_eq!(read_journal(0, 1, [&file, &[]]).unwrap_err(), Newer(2));
+    }
+
+    /// Found by the fuzzer.
+    #[test]
+    fn a_lap_whose_frames_are_not_before_those_of_the_next_is_not_its_predecessor() {
+        let mut newer = Writer::new(1, 0, 1, 3);
+        newer.next.durable_sequence = 9;
+        newer.frame(&[]);
+        let older = lap(0, 8, 1, &[]);
+        let journal = read_journal(0, 1, [&older, &newer.file]).unwrap();
+        assert_eq!(journal.frames.iter().map(|frame| frame.header.sequence).collect::<Vec<_>>(), [3]);
     }
 
     /// Found by the fuzzer.
