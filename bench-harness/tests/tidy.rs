@@ -30,6 +30,7 @@ const UNSAFE: &[Exception] = &[
         "bench-harness/src/bench/roofline/ring.rs",
         "a ring without the broker around it: what the kernel may touch is owned by the operation until it ends",
     ),
+    ("bench-harness/fuzz/targets/memory.rs", "an allocator that counts: implementing GlobalAlloc is unsafe"),
     ("net/tests/fuzz.rs", "an allocator that counts: implementing GlobalAlloc is unsafe"),
     ("shard/tests/io_conformance.rs", "an allocator that counts: implementing GlobalAlloc is unsafe"),
 ];

@@ -137,10 +137,9 @@ pub(crate) fn many_commits() {
     }
     let written = COMMITS * i64::from(PARTITIONS) * 50;
     let folder = broker.data_dir().join("__consumer_offsets");
-    until("old segments go", || disk(&folder) < 4 << 20);
+    until("old segments go", || disk(&folder) < 4 << 20 && files(&folder, ".log").len() < 5);
     assert!(written > 14 << 20, "more was written than may be left");
     assert!(client.log_start("__consumer_offsets", 0) > 0);
-    assert!(files(&folder, ".log").len() < 5);
     // What is left is what counts.
     broker.kill9();
     broker.launch();

@@ -308,8 +308,9 @@ fn join<'a>(mut older: Vec<Frame<'a>>, mut newer: Vec<Frame<'a>>) -> (Vec<Frame<
     if alone && first.position == 0 {
         return (newer, true);
     }
+    let ends = older.last().map_or(0, |frame| frame.header.sequence);
     match older.first().map(|frame| frame.header) {
-        Some(begin) if begin.lap + 1 == first.lap => {
+        Some(begin) if begin.lap.checked_add(1) == Some(first.lap) && ends < first.sequence => {
             older.append(&mut newer);
             (older, begin.position == 0)
         }
@@ -332,11 +333,11 @@ fn believe(frames: Vec<Frame<'_>>, begins: bool, durable: u64) -> Journal<'_> {
             journal.holes.push(Hole { before: journal.frames.len(), sequence: next });
         }
         journal.frames.push(frame);
-        next = sequence + 1;
+        next = sequence.saturating_add(1);
     }
     let last = journal.frames.last().map_or(0, |frame| frame.header.sequence);
     if durable > last {
-        journal.holes.push(Hole { before: journal.frames.len(), sequence: last + 1 });
+        journal.holes.push(Hole { before: journal.frames.len(), sequence: last.saturating_add(1) });
     }
     journal
 }
@@ -441,7 +442,7 @@ pub(crate) mod tests {
             self.file.extend(body);
             self.file.resize(self.file.len().next_multiple_of(BLOCK), 0);
             self.next.durable_sequence = self.next.sequence;
-            self.next.sequence += 1;
+            self.next.sequence = self.next.sequence.wrapping_add(1);
         }
     }
 
@@ -607,6 +608,31 @@ pub(crate) mod tests {
         assert_eq!(sequences([&file, &[]]), Ok(vec![1]), "could be a peer's bytes");
         newer(&mut file, 0);
         assert_eq!(read_journal(0, 1, [&file, &[]]).unwrap_err(), Newer(2));
+    }
+
+    /// Found by the fuzzer.
+    #[test]
+    fn a_lap_whose_frames_are_not_before_those_of_the_next_is_not_its_predecessor() {
+        let mut newer = Writer::new(1, 0, 1, 3);
+        newer.next.durable_sequence = 9;
+        newer.frame(&[]);
+        let older = lap(0, 8, 1, &[]);
+        let journal = read_journal(0, 1, [&older, &newer.file]).unwrap();
+        assert_eq!(journal.frames.iter().map(|frame| frame.header.sequence).collect::<Vec<_>>(), [3]);
+    }
+
+    /// Found by the fuzzer.
+    #[test]
+    fn frames_with_the_largest_numbers_are_read() {
+        let mut last = Writer::new(1, 0, u64::MAX, u64::MAX - 1);
+        last.frame(&[]);
+        last.next.durable_sequence = u64::MAX;
+        last.next.sequence = u64::MAX;
+        last.frame(&[]);
+        let journal = read_journal(0, 1, [&[], &last.file]).unwrap();
+        assert_eq!((journal.frames.len(), journal.holes.len()), (2, 1));
+        let released = lap(u64::MAX - 1, 1, 1, &[]);
+        assert_eq!(read_journal(0, 1, [&released, &last.file]).unwrap().frames.len(), 3);
     }
 
     #[test]

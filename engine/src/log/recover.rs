@@ -112,7 +112,7 @@ impl PartitionState {
         let unfinished = (0..at.u32()?).map(|_| Some((at.i64()?, at.u32()?))).collect::<Option<Vec<_>>>()?;
         let producers_len = at.u32()? as usize;
         let producers = at.take(producers_len)?.to_vec();
-        let lost_until = if flags & LOST != 0 { at.i64()? } else { 0 };
+        let lost_until = if flags & LOST != 0 { Some(at.i64()?).filter(|until| *until > 0)? } else { 0 };
         at.0.is_empty().then_some(PartitionState {
             closed: flags & CLOSED != 0,
             lost_until,
@@ -763,5 +763,11 @@ mod tests {
         let mut bytes = Vec::new();
         closed.encode(&mut bytes);
         assert_eq!(PartitionState::decode(&bytes), Ok(closed));
+        // Found by the fuzzer: what is lost ends at some offset.
+        for until in [0, -1, i64::MIN] {
+            let at = bytes.len() - 8;
+            bytes[at..].copy_from_slice(&i64::to_le_bytes(until));
+            assert_eq!(PartitionState::decode(&bytes), Err(BadState::Invalid));
+        }
     }
 }

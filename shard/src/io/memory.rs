@@ -17,11 +17,10 @@
 //!   happens before the next writer writes.
 //! - The memory is mapped zeroed and stays initialised, so its free part may be lent as `&mut [u8]`.
 
+use super::sync::{Arc, AtomicPtr, AtomicU32, Ordering, Watch};
 use std::fmt;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
 /// Alignment of every block, and the unit of its capacity, in bytes: what O_DIRECT asks for at most.
 pub const BLOCK_ALIGN: usize = 4096;
@@ -38,6 +37,7 @@ const CLASSES: usize = (LARGEST_CLASS / SMALLEST_BLOCK).ilog2() as usize + 1;
 struct Chunk {
     base: NonNull<u8>,
     len: usize,
+    align: usize,
 }
 
 // SAFETY: a chunk only names a mapping; the bytes in it are governed by the blocks, and unmapping works from any thread.
@@ -46,43 +46,92 @@ unsafe impl Send for Chunk {}
 unsafe impl Sync for Chunk {}
 
 impl Chunk {
-    /// Maps `len` bytes (a multiple of 4096) at a multiple of `align`. `None` if the system has no memory to map.
+    /// Maps `len` zeroed bytes (a multiple of 4096) at a multiple of `align`. `None` if the system has no memory to map.
     fn map(len: usize, align: usize) -> Option<Arc<Chunk>> {
-        let whole = len + align - BLOCK_ALIGN;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
-        let raw = unsafe { libc::mmap(ptr::null_mut(), whole, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
-        if raw == libc::MAP_FAILED {
-            return None;
-        }
-        let raw: *mut u8 = raw.cast();
-        let skip = raw.align_offset(align);
-        let tail = whole - skip - len;
-        // SAFETY: the ranges before and after the aligned part lie in the mapping just made, and nothing refers to them.
-        let base = unsafe {
-            if skip > 0 {
-                libc::munmap(raw.cast(), skip);
-            }
-            if tail > 0 {
-                libc::munmap(raw.add(skip + len).cast(), tail);
-            }
-            raw.add(skip)
-        };
-        if align >= CHUNK {
-            // Advice: without huge pages everything works, the kernel just pins more pages per operation.
-            // SAFETY: the range is ours.
-            unsafe { libc::madvise(base.cast(), len, libc::MADV_HUGEPAGE) };
-        }
-        Some(Arc::new(Chunk { base: NonNull::new(base).expect("a mapping is never at 0"), len }))
+        map(len, align).map(|base| Arc::new(Chunk { base, len, align }))
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
         // SAFETY: every block of this chunk is gone (each held a count), so nothing refers to the range.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+        unsafe { unmap(self.base, self.len, self.align) };
     }
 }
+
+#[cfg(not(miri))]
+fn map(len: usize, align: usize) -> Option<NonNull<u8>> {
+    let whole = len + align - BLOCK_ALIGN;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a fresh anonymous mapping at an address of the kernel's choice aliases nothing.
+    let raw = unsafe { libc::mmap(ptr::null_mut(), whole, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    if raw == libc::MAP_FAILED {
+        return None;
+    }
+    let raw: *mut u8 = raw.cast();
+    let skip = raw.align_offset(align);
+    let tail = whole - skip - len;
+    // SAFETY: the ranges before and after the aligned part lie in the mapping just made, and nothing refers to them.
+    let base = unsafe {
+        if skip > 0 {
+            libc::munmap(raw.cast(), skip);
+        }
+        if tail > 0 {
+            libc::munmap(raw.add(skip + len).cast(), tail);
+        }
+        raw.add(skip)
+    };
+    if align >= CHUNK {
+        // Advice: without huge pages everything works, the kernel just pins more pages per operation.
+        // SAFETY: the range is ours.
+        unsafe { libc::madvise(base.cast(), len, libc::MADV_HUGEPAGE) };
+    }
+    Some(NonNull::new(base).expect("a mapping is never at 0"))
+}
+
+/// # Safety
+///
+/// The range is one that [`map`] answered, and nothing refers to it.
+#[cfg(not(miri))]
+unsafe fn unmap(base: NonNull<u8>, len: usize, _align: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { libc::munmap(base.as_ptr().cast(), len) };
+}
+
+/// Gives pages back to the system; they read as zeros from then on.
+///
+/// # Safety
+///
+/// The range is mapped, and nothing refers to it.
+#[cfg(not(miri))]
+unsafe fn give_back(base: NonNull<u8>, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { libc::madvise(base.as_ptr().cast(), len, libc::MADV_DONTNEED) };
+}
+
+/// The interpreter, which has no part of a mapping unmapped and takes no advice, checks the rest on memory of an allocator.
+#[cfg(miri)]
+mod under_miri {
+    use std::alloc::{Layout, alloc_zeroed, dealloc};
+    use std::ptr::NonNull;
+
+    pub(super) fn map(len: usize, align: usize) -> Option<NonNull<u8>> {
+        // SAFETY: no mapping is empty.
+        NonNull::new(unsafe { alloc_zeroed(Layout::from_size_align(len, align).expect("a layout")) })
+    }
+
+    pub(super) unsafe fn unmap(base: NonNull<u8>, len: usize, align: usize) {
+        // SAFETY: the caller's promise: it was made above.
+        unsafe { dealloc(base.as_ptr(), Layout::from_size_align(len, align).expect("a layout")) };
+    }
+
+    pub(super) unsafe fn give_back(base: NonNull<u8>, len: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { base.as_ptr().write_bytes(0, len) };
+    }
+}
+#[cfg(miri)]
+use under_miri::{give_back, map, unmap};
 
 /// What one core's pool shares with the holders of its blocks: where they come back to.
 struct Home {
@@ -104,6 +153,7 @@ struct Header {
     handles: AtomicU32,
     /// Bytes that readers may see.
     published: AtomicU32,
+    watch: Watch,
     next: AtomicPtr<Header>,
     home: Arc<Home>,
     chunk: Arc<Chunk>,
@@ -126,6 +176,7 @@ impl Handle {
     fn published(&self) -> &[u8] {
         let header = self.header();
         let len = header.published.load(Ordering::Acquire) as usize;
+        header.watch.read(0..len);
         // SAFETY: `len` bytes were written before they were published, and do not change while a handle lives.
         unsafe { std::slice::from_raw_parts(header.base.as_ptr(), len) }
     }
@@ -144,7 +195,8 @@ impl Drop for Handle {
         if self.header().handles.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
-        fence(Ordering::Acquire);
+        // Not a fence, which would do as well: ThreadSanitizer does not know of fences.
+        self.header().handles.load(Ordering::Acquire);
         let raw = self.0.as_ptr();
         let home = &self.header().home;
         let mut top = home.returned.load(Ordering::Relaxed);
@@ -249,6 +301,7 @@ impl BlockMut {
     /// [`publish`]: BlockMut::publish
     pub fn unwritten(&mut self) -> &mut [u8] {
         let (start, remaining) = (self.len(), self.remaining());
+        self.0.header().watch.write(start..start + remaining);
         // SAFETY: the range is inside the block, initialised, beyond what readers look at, and this is the only writer.
         unsafe { std::slice::from_raw_parts_mut(self.0.header().base.as_ptr().add(start), remaining) }
     }
@@ -461,6 +514,7 @@ impl BlockPool {
             class,
             handles: AtomicU32::new(0),
             published: AtomicU32::new(0),
+            watch: Watch::new(),
             next: AtomicPtr::new(ptr::null_mut()),
             home: self.home.clone(),
             chunk,
@@ -502,7 +556,7 @@ impl BlockPool {
         unsafe {
             let header = Box::from_raw(header.as_ptr());
             if Arc::strong_count(&header.chunk) > 1 {
-                libc::madvise(header.base.as_ptr().cast(), header.capacity as usize, libc::MADV_DONTNEED);
+                give_back(header.base, header.capacity as usize);
             }
         }
     }
@@ -537,157 +591,5 @@ impl Drop for BlockPool {
 impl fmt::Debug for BlockPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BlockPool").field("made", &self.made).field("usage", &self.usage).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc;
-
-    #[test]
-    fn readers_see_what_was_appended() {
-        let mut pool = BlockPool::new(1 << 20);
-        let mut block = pool.take(10).unwrap();
-        assert_eq!((block.capacity(), block.len(), block.remaining()), (4096, 0, 4096));
-        assert_eq!(block.unwritten().as_ptr() as usize % BLOCK_ALIGN, 0);
-        block.append(b"hello");
-        let early = block.block();
-        let span = block.span(1, 3);
-        assert_eq!(span.bytes(), b"ell");
-        assert_eq!(span.slice(1, 2).bytes(), b"ll");
-        assert_eq!(block.pad_to_multiple(4096), 4091);
-        assert_eq!(block.pad_to_multiple(4096), 0);
-        assert_eq!(early.bytes().len(), 4096);
-        assert!(early.bytes()[5..].iter().all(|b| *b == 0));
-    }
-
-    #[test]
-    #[should_panic(expected = "append of 4097 bytes to a block with 4096 of 4096 left")]
-    fn append_beyond_the_capacity_panics_with_numbers() {
-        BlockPool::new(1 << 20).take(1).unwrap().append(&[0; 4097]);
-    }
-
-    #[test]
-    #[should_panic(expected = "span 0+3 of a block with 2 bytes")]
-    fn a_span_of_unpublished_bytes_panics() {
-        let mut block = BlockPool::new(1 << 20).take(1).unwrap();
-        block.append(b"ab");
-        block.span(0, 3);
-    }
-
-    #[test]
-    fn a_block_is_reused_only_after_its_last_handle() {
-        let mut pool = BlockPool::new(4096);
-        let mut block = pool.take(4096).unwrap();
-        block.append(b"x");
-        let span = block.span(0, 1);
-        drop(block);
-        assert!(pool.take(1).is_none());
-        assert_eq!(pool.usage(), PoolUse { taken: 4096, free: 0, budget: 4096 });
-        assert_eq!(span.bytes(), b"x");
-        drop(span);
-        assert_eq!(pool.usage(), PoolUse { taken: 0, free: 4096, budget: 4096 });
-        assert_eq!(pool.take(1).unwrap().len(), 0);
-    }
-
-    #[test]
-    fn classes_round_up_and_large_blocks_are_exact() {
-        let mut pool = BlockPool::new(64 << 20);
-        let sizes = [(1, 4096), (4097, 8192), (65536, 65536), (1 << 20, 1 << 20), ((1 << 20) + 1, (1 << 20) + 4096)];
-        for (asked, capacity) in sizes {
-            assert_eq!(pool.take(asked).unwrap().capacity(), capacity, "asked {asked}");
-        }
-        assert!(pool.take(65 << 20).is_none());
-        assert!(pool.take(usize::MAX).is_none());
-        assert_eq!(pool.usage().taken, 0);
-    }
-
-    #[test]
-    fn free_blocks_of_other_classes_make_room() {
-        let mut pool = BlockPool::new(1 << 20);
-        assert!(pool.reserve(64 << 10, 16));
-        assert!(!pool.reserve(64 << 10, 17));
-        let kept = pool.take(64 << 10).unwrap();
-        assert!(pool.take(1 << 20).is_none(), "a block in use cannot make room");
-        assert!(pool.take(512 << 10).is_some());
-        drop(kept);
-        assert!(pool.take(1 << 20).is_some());
-    }
-
-    #[test]
-    fn blocks_outlive_their_pool() {
-        let mut pool = BlockPool::new(8 << 20);
-        let mut block = pool.take(4096).unwrap();
-        let mut large = pool.take(3 << 20).unwrap();
-        drop(pool.take(4096));
-        drop(pool);
-        block.append(b"still here");
-        large.append(&[7; 3 << 20]);
-        assert_eq!(block.bytes(), b"still here");
-        assert_eq!(large.block().bytes()[(3 << 20) - 1], 7);
-    }
-
-    #[test]
-    fn blocks_come_home_from_another_core() {
-        let mut pool = BlockPool::new(8 * 4096);
-        let (to, from) = mpsc::sync_channel::<(u32, Vec<Span>)>(4);
-        let reader = std::thread::spawn(move || {
-            let mut read = 0;
-            for (round, spans) in from {
-                for span in spans {
-                    assert!(span.bytes().chunks(4).all(|c| c == round.to_le_bytes()));
-                    read += 1;
-                }
-            }
-            read
-        });
-        let (mut sent, mut refused) = (0, 0);
-        for round in 0..20_000u32 {
-            let Some(mut block) = pool.take(4096) else {
-                refused += 1;
-                std::thread::yield_now();
-                continue;
-            };
-            for _ in 0..16 {
-                block.append(&round.to_le_bytes());
-            }
-            to.send((round, vec![block.span(0, 32), block.span(32, 32)])).unwrap();
-            sent += 2;
-        }
-        drop(to);
-        assert_eq!(reader.join().unwrap(), sent);
-        assert!(sent > 0 && refused < 20_000);
-        assert_eq!(pool.usage().taken, 0);
-        assert!(pool.usage().free <= 8 * 4096);
-    }
-
-    /// The last handle may be dropped on either side, and right before, after or while the pool goes.
-    #[test]
-    fn handles_race_home() {
-        for round in 0..300u32 {
-            let mut pool = BlockPool::new(64 * 4096);
-            let spans: Vec<Span> = (0..64)
-                .map(|i| {
-                    let mut block = pool.take(4096).unwrap();
-                    block.append(&[i; 64]);
-                    block.span(0, 64)
-                })
-                .collect();
-            let copies = spans.clone();
-            let other = std::thread::spawn(move || {
-                for (i, span) in copies.into_iter().enumerate() {
-                    assert_eq!(span.bytes(), [i as u8; 64]);
-                }
-            });
-            drop(spans);
-            if round % 2 == 0 {
-                other.join().unwrap();
-                assert_eq!(pool.usage(), PoolUse { taken: 0, free: 64 * 4096, budget: 64 * 4096 });
-            } else {
-                drop(pool);
-                other.join().unwrap();
-            }
-        }
     }
 }

@@ -6,8 +6,14 @@
 
 pub mod memory;
 pub mod queue;
+mod sync;
 pub mod thread;
 pub mod uring;
+
+#[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
+mod queue_tests;
 
 use memory::Span;
 use ringlog_engine::types::{MonoMs, Now, WallMs};

@@ -4,10 +4,8 @@
 //! Bounded, without locks, and without allocation after [`channel`]. Not here: what travels (mail), and the wake-up itself
 //! ([`super::Io::wake`]).
 
-use std::cell::UnsafeCell;
+use super::sync::{Arc, AtomicBool, AtomicUsize, Ordering, UnsafeCell, fence};
 use std::mem::MaybeUninit;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 /// Keeps two cores' words on different cache lines; 128 because the prefetcher fetches lines in pairs.
 #[repr(align(128))]
@@ -29,17 +27,17 @@ unsafe impl<T: Send> Sync for Ring<T> {}
 unsafe impl<T: Send> Send for Ring<T> {}
 
 impl<T> Ring<T> {
-    fn slot(&self, position: usize) -> *mut MaybeUninit<T> {
-        self.slots[position & (self.slots.len() - 1)].get()
+    fn slot(&self, position: usize) -> &UnsafeCell<MaybeUninit<T>> {
+        &self.slots[position & (self.slots.len() - 1)]
     }
 }
 
 impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
-        let (mut head, tail) = (*self.head.0.get_mut(), *self.tail.0.get_mut());
+        let (mut head, tail) = (self.head.0.load(Ordering::Relaxed), self.tail.0.load(Ordering::Relaxed));
         while head != tail {
             // SAFETY: both ends are gone, and positions from head to tail hold values.
-            unsafe { (*self.slot(head)).assume_init_drop() };
+            self.slot(head).with_mut(|slot| unsafe { (*slot).assume_init_drop() });
             head = head.wrapping_add(1);
         }
     }
@@ -76,7 +74,7 @@ impl<T: Send> Sender<T> {
             return Err(value);
         }
         // SAFETY: the position is outside [head, tail): the receiver has done with it, and this is the only sender.
-        unsafe { (*self.ring.slot(self.tail)).write(value) };
+        self.ring.slot(self.tail).with_mut(|slot| unsafe { (*slot).write(value) });
         self.tail = self.tail.wrapping_add(1);
         self.ring.tail.0.store(self.tail, Ordering::Release);
         Ok(())
@@ -99,7 +97,7 @@ impl<T: Send> Receiver<T> {
             return None;
         }
         // SAFETY: the position is inside [head, tail): the sender has written it, and this is the only receiver.
-        let value = unsafe { (*self.ring.slot(self.head)).assume_init_read() };
+        let value = self.ring.slot(self.head).with_mut(|slot| unsafe { (*slot).assume_init_read() });
         self.head = self.head.wrapping_add(1);
         self.ring.head.0.store(self.head, Ordering::Release);
         Some(value)
@@ -153,115 +151,5 @@ impl Parked {
     pub fn must_wake(&self) -> bool {
         fence(Ordering::SeqCst);
         self.0.0.load(Ordering::Relaxed) && self.0.0.swap(false, Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::thread;
-
-    #[test]
-    fn keeps_order_and_refuses_when_full() {
-        let (mut tx, mut rx) = channel::<u32>(3);
-        for lap in 0..5 {
-            for i in 0..4 {
-                assert_eq!(tx.push(lap * 4 + i), Ok(()));
-            }
-            assert_eq!(tx.push(99), Err(99));
-            for i in 0..4 {
-                assert_eq!(rx.pop(), Some(lap * 4 + i));
-            }
-            assert_eq!(rx.pop(), None);
-            assert!(rx.is_empty() && !tx.is_full());
-        }
-    }
-
-    #[test]
-    fn drops_what_was_not_popped() {
-        let counted = Arc::new(());
-        let (mut tx, mut rx) = channel(8);
-        for _ in 0..5 {
-            tx.push(counted.clone()).unwrap();
-        }
-        drop(rx.pop());
-        drop(tx);
-        assert_eq!(Arc::strong_count(&counted), 5);
-        drop(rx);
-        assert_eq!(Arc::strong_count(&counted), 1);
-    }
-
-    #[test]
-    fn two_threads_move_every_value_in_order() {
-        const COUNT: u64 = 500_000;
-        let (mut tx, mut rx) = channel::<Box<u64>>(64);
-        let sender = thread::spawn(move || {
-            for i in 0..COUNT {
-                let mut value = Box::new(i);
-                while let Err(back) = tx.push(value) {
-                    value = back;
-                    thread::yield_now();
-                }
-            }
-        });
-        for i in 0..COUNT {
-            let value = loop {
-                match rx.pop() {
-                    Some(value) => break value,
-                    None => thread::yield_now(),
-                }
-            };
-            assert_eq!(*value, i);
-        }
-        sender.join().unwrap();
-        assert_eq!(rx.pop(), None);
-    }
-
-    #[test]
-    fn only_one_pusher_is_told_to_wake() {
-        let parked = Parked::new();
-        assert!(!parked.must_wake());
-        parked.park();
-        let other = parked.clone();
-        assert!(other.must_wake());
-        assert!(!parked.must_wake());
-        parked.park();
-        parked.unpark();
-        assert!(!other.must_wake());
-    }
-
-    /// The receiver really sleeps (thread parking stands in for the ring), so one missed wake-up hangs the test.
-    #[test]
-    fn no_wake_up_is_missed() {
-        const COUNT: u32 = 50_000;
-        let (mut tx, mut rx) = channel::<u32>(4);
-        let parked = Parked::new();
-        let flag = parked.clone();
-        let receiver = thread::spawn(move || {
-            let mut expected = 0;
-            while expected < COUNT {
-                while let Some(value) = rx.pop() {
-                    assert_eq!(value, expected);
-                    expected += 1;
-                }
-                flag.park();
-                if rx.is_empty() && expected < COUNT {
-                    thread::park();
-                }
-                flag.unpark();
-            }
-        });
-        let mut wakes = 0;
-        for i in 0..COUNT {
-            while tx.push(i).is_err() {
-                thread::yield_now();
-            }
-            if parked.must_wake() {
-                wakes += 1;
-                receiver.thread().unpark();
-            }
-        }
-        receiver.join().unwrap();
-        assert!(wakes <= COUNT);
     }
 }
