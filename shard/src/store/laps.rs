@@ -5,6 +5,7 @@
 
 use super::commit::OtherLap;
 use super::{PartIdx, Partition, Store};
+use ringlog_engine::log::journal::BLOCK;
 use ringlog_engine::probe::{Bug, planted};
 
 /// The laps that hold bytes of one segment which are not durable in its file, oldest first, each with the first position in the
@@ -52,6 +53,8 @@ impl Partition {
         };
         let Some(file) = self.file_mut(segment) else { return };
         file.durable = file.durable.max(to);
+        // After a write that found no room `written` lies before it, if what it made durable had been written before that one.
+        file.written = file.written.max(to - to % BLOCK as u32);
         file.laps.in_file(file.durable, committed);
     }
 
