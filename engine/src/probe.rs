@@ -74,8 +74,6 @@ registry! {
         DestageUnflushed,
         /// after a crash a full segment ends in bytes that are no records: reads that come there are refused
         LengthNotFlushed,
-        /// a crash loses records that were moved from the journal to a segment while an earlier flush was under way
-        CoverCreditedEarly,
         /// a crash loses records that were moved from the journal to a segment before a flush that failed
         CoverErrorIgnored,
         /// what found no room on a full disk is taken for written: it is gone once memory and journal let go of it
@@ -172,7 +170,6 @@ impl Bug {
         Bug::StartSegmentRemoved,
         Bug::DestageUnflushed,
         Bug::LengthNotFlushed,
-        Bug::CoverCreditedEarly,
         Bug::CoverErrorIgnored,
         Bug::RecycledUnderRange,
         Bug::StaleReadAhead,

@@ -48,8 +48,7 @@ impl Store {
     pub(super) fn flush_alone(&mut self, io: &mut impl Io, dir: u8) {
         let d = &mut self.dirs[dir as usize];
         let cover = &d.committer.cover;
-        let busy = cover.busy && !planted(Bug::CoverCreditedEarly);
-        if cover.waiting.is_empty() || busy || d.latched.is_some() || d.committer.will_flush() {
+        if cover.waiting.is_empty() || cover.busy || d.latched.is_some() || d.committer.will_flush() {
             return;
         }
         let file = d.committer.file();
