@@ -89,7 +89,7 @@ registry! {
         StaleReadAhead,
         /// a consumer that asks for the last record before a place the index knows is given the records after it
         IndexOffByOne,
-        /// a lookup of exactly a record's time finds a later record of the same time
+        /// a lookup of exactly a record's time finds a later record
         TimeIndexOffByOne,
         /// a lookup by time misses the records of a segment that are younger than its first batch
         TimeIndexFirst,
