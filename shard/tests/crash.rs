@@ -861,3 +861,7 @@ fn a_topics_folder_that_went_with_an_earlier_topic_is_made_again() {
     assert_eq!(run.disk.fail, None, "no folder was made");
     assert!(!run.store.dirs[0].full, "produce is refused in the whole directory");
 }
+
+#[cfg(feature = "probes")]
+#[path = "crash/planted.rs"]
+mod planted;
