@@ -5,6 +5,7 @@
 
 use crate::batch::{BatchHeader, sequence_after};
 use crate::error::ErrorCode;
+use crate::probe::{Bug, planted};
 use crate::types::WallMs;
 use std::collections::BTreeMap;
 
@@ -127,14 +128,17 @@ impl ProducerStates {
         for batch in producer.remembered() {
             if batch.last_sequence == last && batch.delta == header.last_offset_delta {
                 return Ok(Check::Duplicate {
-                    base_offset: batch.last_offset - i64::from(batch.delta),
+                    base_offset: batch.last_offset - i64::from(batch.delta) * i64::from(!planted(Bug::DuplicateOffset)),
                     last_offset: batch.last_offset,
                     max_timestamp: batch.max_timestamp,
                 });
             }
         }
         match producer.remembered().last() {
-            Some(newest) if header.base_sequence != sequence_after(newest.last_sequence, 1) => {
+            Some(newest)
+                if header.base_sequence != sequence_after(newest.last_sequence, 1)
+                    && !(planted(Bug::GapLetThrough) && header.base_sequence > newest.last_sequence) =>
+            {
                 Err(ErrorCode::OutOfOrderSequenceNumber)
             }
             _ => Ok(Check::New),
@@ -157,7 +161,8 @@ impl ProducerStates {
             last_offset: base_offset.wrapping_add(i64::from(header.last_offset_delta)),
             max_timestamp: header.max_timestamp,
         });
-        producer.last_used = now;
+        let kept = planted(Bug::ExpiresFromFirstUse) && producer.held > 1;
+        producer.last_used = if kept { producer.last_used } else { now };
         self.unlink(slot);
         self.link_newest(slot);
     }
@@ -348,7 +353,7 @@ impl Producer {
     }
 
     fn remember(&mut self, batch: Batch) {
-        if usize::from(self.held) == REMEMBERED_BATCHES {
+        if usize::from(self.held) == REMEMBERED_BATCHES - usize::from(planted(Bug::FourBatches)) {
             self.batches.rotate_left(1);
         } else {
             self.held += 1;

@@ -494,3 +494,7 @@ fn dialogues() {
         assert_eq!(script.lines().count(), played.lines().count(), "{}: lines", path.display());
     }
 }
+
+#[cfg(feature = "probes")]
+#[path = "planted/groups.rs"]
+mod planted;

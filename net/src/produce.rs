@@ -4,6 +4,7 @@
 //! [`ProduceRequest::parse`] walks the whole body once; after that, iterating neither fails nor allocates.
 
 use ringlog_engine::ErrorCode;
+use ringlog_engine::probe::{Bug, planted};
 use ringlog_engine::rope::Rope;
 
 use crate::api::ApiKey;
@@ -191,7 +192,9 @@ impl ProducePatch {
     /// Overwrites error, base offset, log append time and, where the version has it, log start offset.
     pub fn apply(self, out: &mut [u8], error: ErrorCode, base_offset: i64, log_append_time: i64, log_start: i64) {
         let at = self.error_at;
-        out[at..at + 2].copy_from_slice(&error.code().to_be_bytes());
+        if !planted(Bug::RefusalNotTold) {
+            out[at..at + 2].copy_from_slice(&error.code().to_be_bytes());
+        }
         out[at + 2..at + 10].copy_from_slice(&base_offset.to_be_bytes());
         out[at + 10..at + 18].copy_from_slice(&log_append_time.to_be_bytes());
         if self.has_log_start {

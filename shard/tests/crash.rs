@@ -626,17 +626,36 @@ fn nothing_acknowledged_is_lost_in_any_crash() {
     assert!(crashes > 0, "no seed was tried");
 }
 
+/// A run in which something fails once, and the crash after it.
+fn with_failure(seed: u64, what: Fail, name: &str) -> Run {
+    let mut run = Run::new(seed, None, name);
+    for _ in 0..600 {
+        run.step(8);
+    }
+    run.tolerant = true;
+    run.disk.fail = Some(what);
+    for _ in 0..600 {
+        run.step(8);
+    }
+    if run.store.dirs[0].latched.is_some() {
+        while let Some(done) = run.disk.complete(&mut run.random) {
+            run.done(done);
+        }
+        assert!(run.waits.is_empty(), "seed {seed}: {} are never answered", run.waits.len());
+    } else {
+        run.disk.mono += 1000;
+        run.quiesce();
+    }
+    run.crash(false);
+    run
+}
+
 /// Whatever fails: everybody who waits is told, nothing is taken any more if a write or flush failed, and what was acknowledged
 /// before is there after the crash.
 #[test]
 fn after_a_failed_write_or_flush_nothing_is_acknowledged_and_nothing_lost() {
     let (mut latched, mut went_on) = (0, 0);
     for seed in 1..25 {
-        let mut run = Run::new(seed, None, "fail");
-        for _ in 0..600 {
-            run.step(8);
-        }
-        run.tolerant = true;
         let what = [
             Fail::Write(libc::EIO),
             Fail::Sync(libc::EIO),
@@ -645,25 +664,22 @@ fn after_a_failed_write_or_flush_nothing_is_acknowledged_and_nothing_lost() {
             Fail::SyncDir(libc::EMFILE),
         ];
         let what = what[seed as usize % what.len()];
-        run.disk.fail = Some(what);
-        for _ in 0..600 {
-            run.step(8);
-        }
-        if run.store.dirs[0].latched.is_some() {
+        if with_failure(seed, what, "fail").store.dirs[0].latched.is_some() {
             assert!(!matches!(what, Fail::SyncDir(_) | Fail::Allocate(_)), "seed {seed}: latched by {what:?}");
-            while let Some(done) = run.disk.complete(&mut run.random) {
-                run.done(done);
-            }
-            assert!(run.waits.is_empty(), "seed {seed}: {} are never answered", run.waits.len());
             latched += 1;
         } else {
-            run.disk.mono += 1000;
-            run.quiesce();
             went_on += 1;
         }
-        run.crash(false);
     }
     assert!(latched > 5 && went_on > 3, "{latched} latched, {went_on} went on");
+}
+
+/// A write to a segment that found no room is made again, from where the file durably ends by then. In the last run an earlier write
+/// became durable in between, and memory let go of it.
+#[test]
+fn a_segment_write_that_found_no_room_is_made_again() {
+    let went_on = |seed: &u64| with_failure(*seed, Fail::Write(libc::ENOSPC), "room").store.dirs[0].latched.is_none();
+    assert!((1..25).chain([3809]).filter(went_on).count() > 3);
 }
 
 /// A log is read up to where it is damaged, and everything there is what was appended.
@@ -845,3 +861,7 @@ fn a_topics_folder_that_went_with_an_earlier_topic_is_made_again() {
     assert_eq!(run.disk.fail, None, "no folder was made");
     assert!(!run.store.dirs[0].full, "produce is refused in the whole directory");
 }
+
+#[cfg(feature = "probes")]
+#[path = "crash/planted.rs"]
+mod planted;

@@ -14,6 +14,7 @@ pub use validate::{
 };
 
 use crate::codec::Codec;
+use crate::probe::{Bug, planted};
 use crate::rope::{Rope, Truncated};
 use crc_fast::{CrcAlgorithm, Digest};
 
@@ -172,6 +173,9 @@ impl BatchHeader {
 
     /// The last record's sequence number: counts on from `base_sequence`, and from 2^31 - 1 to 0.
     pub fn last_sequence(&self) -> i32 {
+        if planted(Bug::WrapNotMasked) {
+            return self.base_sequence.wrapping_add(self.last_offset_delta);
+        }
         sequence_after(self.base_sequence, self.last_offset_delta)
     }
 }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::codec::{Codec, Decoder, Encoder, TargetCodec, effort};
 use crate::error::ErrorCode;
+use crate::probe::{Bug, planted};
 use crate::rope::Rope;
 use crate::types::WallMs;
 
@@ -210,6 +211,7 @@ pub fn validate_within(
     };
     match verdict {
         Verdict::AsIs => {}
+        Verdict::NewHeader if planted(Bug::ChecksumKept) => {}
         Verdict::NewHeader => new.crc = checksum(&new.encode(), body),
         Verdict::Rewritten => {
             if !rewrite(&mut new, (codec, body), (target, level), walked.sequential, rules, scratch, budget)? {
@@ -366,7 +368,8 @@ fn rewrite(
         return refuse(ErrorCode::MessageTooLarge, "The converted record batch is larger than max.message.bytes");
     }
     header.batch_length = (len - LOG_OVERHEAD) as i32;
-    header.attributes = (header.attributes & !attribute::CODEC) | target.id();
+    let dropped = if planted(Bug::AppendTimeUnmarked) { attribute::LOG_APPEND_TIME } else { 0 };
+    header.attributes = (header.attributes & !(attribute::CODEC | dropped)) | target.id();
     header.crc = checksum(&header.encode(), Rope::of(out));
     Ok(true)
 }

@@ -5,6 +5,7 @@ use super::outbox::{Context, Effect, Replaced, Then, TimerKind};
 use super::records::{MAX_STRING, encode_group, subscribed_topics};
 use super::state::{Group, InitialDelay, Member, Protocol, State, pending_weight, protocols_weight};
 use crate::error::ErrorCode;
+use crate::probe::{Bug, planted};
 use bytes::Bytes;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -378,7 +379,8 @@ impl Group {
             return self.arm_rebalance(cx, timeout);
         }
         cx.out.disarm(&mut self.rebalance_timer, &self.id, TimerKind::Rebalance);
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let kept = planted(Bug::GenerationKept) && self.members.values().all(|member| !member.is_new);
+        self.generation = self.generation.checked_add(i32::from(!kept)).unwrap_or(1);
         self.pending_sync.clear();
         if self.members.is_empty() {
             self.become_empty(cx);

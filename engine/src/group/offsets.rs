@@ -10,6 +10,7 @@ use super::outbox::{Context, Effect, Then, TopicPartition};
 use super::records::{MAX_STRING, OffsetValue};
 use super::state::{Group, State, offset_weight};
 use crate::error::ErrorCode;
+use crate::probe::{Bug, planted};
 use crate::types::{Now, TopicId, WallMs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -32,7 +33,8 @@ impl Group {
             _ => {}
         }
         self.validate(&request.member_id, request.group_instance_id.as_deref())?;
-        if request.generation_id != self.generation {
+        let before = planted(Bug::OldGenerationCommits) && request.generation_id == self.generation - 1;
+        if request.generation_id != self.generation && !before {
             return Err(ErrorCode::IllegalGeneration);
         }
         if self.state == State::CompletingRebalance {
@@ -121,7 +123,8 @@ impl Group {
             None => now.0.saturating_sub(from.unwrap_or(value.commit_timestamp)) >= retention_ms,
         });
         let mut ended: Vec<TopicPartition> = ended.map(|(at, _)| at.clone()).collect();
-        if !ended.is_empty() && self.protocol_type.is_some() && self.state == State::Stable {
+        let read = self.protocol_type.is_some() && self.state == State::Stable && !planted(Bug::LiveOffsetsExpire);
+        if !ended.is_empty() && read {
             match self.subscribed() {
                 Some(topics) => ended.retain(|at| !topics.contains(&*at.topic)),
                 None => ended.clear(),
@@ -296,7 +299,8 @@ fn fetch_some(group: Option<&Group>, topics: Vec<FetchTopic>) -> Vec<FetchedTopi
         for partition in topic.partitions {
             let at = TopicPartition { topic: name.clone(), partition };
             let value = group.and_then(|group| group.offsets.get(&at)).filter(|value| {
-                topic.topic_id.is_zero() || value.topic_id.is_zero() || value.topic_id == topic.topic_id
+                let unknown = topic.topic_id.is_zero() || value.topic_id.is_zero();
+                unknown || value.topic_id == topic.topic_id || planted(Bug::OffsetsOutliveTopic)
             });
             if asked.insert(at) {
                 partitions.push(fetched(partition, value));

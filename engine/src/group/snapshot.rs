@@ -11,6 +11,7 @@ use super::outbox::{Effect, RecordKey};
 use super::records::{encode_group_key, encode_offset, encode_offset_key};
 use super::state::Group;
 use crate::error::ErrorCode;
+use crate::probe::{Bug, planted};
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -137,7 +138,7 @@ impl Coordinator {
                 if chunk.is_full() {
                     return;
                 }
-                if moving.contains(&key) {
+                if moving.contains(&key) && !planted(Bug::SnapshotOldValue) {
                     snapshot.owed.insert(key.clone());
                 } else {
                     chunk.push(group.record(&key));

@@ -19,6 +19,7 @@
 //! | 60 | 4 | CRC-32C of bytes 0..60 |
 //! | 64 | 16 each | entries: relative offset u32, position u32, largest timestamp before it i64 |
 
+use crate::probe::{Bug, planted};
 use crate::types::WallMs;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RLIX");
@@ -73,7 +74,7 @@ impl SegmentIndex {
             self.since_entry = 0;
         }
         self.since_entry = self.since_entry.saturating_add(bytes);
-        if timestamp > self.max_timestamp {
+        if timestamp > self.max_timestamp && !(planted(Bug::TimeIndexFirst) && self.max_timestamp >= 0) {
             self.max_timestamp = timestamp;
             self.max_timestamp_offset = offset;
         }
@@ -95,7 +96,9 @@ impl SegmentIndex {
 
     /// A position at or before the batch that holds the relative offset.
     pub fn position_of(&self, relative_offset: u32) -> u32 {
-        match self.entries.partition_point(|e| e.relative_offset <= relative_offset) {
+        match self.entries.partition_point(|e| {
+            e.relative_offset.saturating_sub(u32::from(planted(Bug::IndexOffByOne))) <= relative_offset
+        }) {
             0 => 0,
             n => self.entries[n - 1].position,
         }
@@ -103,7 +106,8 @@ impl SegmentIndex {
 
     /// A position at or before the first batch with a timestamp >= `timestamp`; only meaningful if one exists.
     pub fn position_of_time(&self, timestamp: i64) -> u32 {
-        match self.entries.partition_point(|e| e.max_timestamp < timestamp) {
+        match self.entries.partition_point(|e| e.max_timestamp - i64::from(planted(Bug::TimeIndexOffByOne)) < timestamp)
+        {
             0 => 0,
             n => self.entries[n - 1].position,
         }

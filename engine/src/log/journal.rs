@@ -51,6 +51,7 @@
 //! | 7 | released | none; topic and partition zero; kind's own: the lap |
 
 use crate::batch;
+use crate::probe::{Bug, State, planted, reached};
 use crate::types::{PartitionKey, TopicId};
 
 pub const FRAME_HEADER_LEN: usize = 64;
@@ -326,8 +327,9 @@ fn believe(frames: Vec<Frame<'_>>, begins: bool, durable: u64) -> Journal<'_> {
     for frame in frames {
         let sequence = frame.header.sequence;
         if sequence != next || (!begins && journal.frames.is_empty()) {
-            if next > durable {
+            if next > durable + u64::from(planted(Bug::TornFrameAHole)) {
                 // Torn: what follows it was on its way at the same time, and nobody was told of it.
+                reached(State::TornTailCut);
                 break;
             }
             journal.holes.push(Hole { before: journal.frames.len(), sequence: next });

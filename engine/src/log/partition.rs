@@ -4,6 +4,7 @@
 use super::index::SegmentIndex;
 use crate::ErrorCode;
 use crate::batch::{BatchHeader, HEADER_LEN, MAGIC};
+use crate::probe::{Bug, planted};
 use crate::producer::ProducerStates;
 use crate::types::{PartitionKey, WallMs};
 use std::collections::VecDeque;
@@ -55,7 +56,8 @@ impl Segment {
     /// The age that retention counts from: the largest timestamp, or the creation where records carry none.
     fn youngest(&self) -> Option<i64> {
         let index = self.index.as_ref()?;
-        Some(if index.max_timestamp >= 0 { index.max_timestamp } else { self.created.0 })
+        let by_creation = index.max_timestamp < 0 || planted(Bug::RetentionByCreation);
+        Some(if by_creation { self.created.0 } else { index.max_timestamp })
     }
 }
 
@@ -388,7 +390,7 @@ impl PartitionLog {
             if segment.len == 0 || segment.next_offset > self.visible.0 {
                 break;
             }
-            let too_big = surplus >= i64::from(segment.len);
+            let too_big = surplus >= i64::from(segment.len) * i64::from(!planted(Bug::RetentionOneTooMany));
             let too_old = !too_big && config.retention_ms >= 0 && {
                 let youngest = segment.youngest().ok_or(segment.base)?;
                 now.0.saturating_sub(youngest) > config.retention_ms

@@ -8,6 +8,7 @@ use super::DirId;
 use super::entry::{Entry, PartitionRow, Setting};
 use crate::config::Values;
 use crate::limits::PARTITIONS_PER_REQUEST;
+use crate::probe::{Bug, planted};
 use crate::types::TopicId;
 
 /// One partition of a topic.
@@ -313,7 +314,7 @@ fn topic_entries(topic: &Topic) -> impl Iterator<Item = Entry> {
         id: topic.id.0,
         internal: topic.internal,
         partitions: head.to_vec(),
-        configs: settings(&topic.configs),
+        configs: if planted(Bug::SnapshotWithoutSettings) { Vec::new() } else { settings(&topic.configs) },
     };
     let mut entries = vec![created];
     let mut first = head.len() as i32;

@@ -5,6 +5,7 @@ use ringlog_engine::batch::{BatchHeader, HEADER_LEN, checksum_matches};
 use ringlog_engine::log::index::SegmentIndex;
 use ringlog_engine::log::partition::{PartitionLog, Segment};
 use ringlog_engine::log::recover::{Appended, Recovered, Redo};
+use ringlog_engine::probe::{Bug, planted};
 use ringlog_engine::producer::ProducerStates;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{PartitionKey, WallMs};
@@ -67,7 +68,7 @@ pub(super) fn verify(
         }
         if !arrived(&batch, &recovered.redo, &mut bytes, &mut read)? {
             let cut = Cut { offset: batch.header.base_offset, segment: batch.segment, position: batch.position };
-            recovered.cut(at);
+            recovered.cut(at + usize::from(planted(Bug::TornBatchKept)));
             return Ok(Some(cut));
         }
     }
@@ -177,7 +178,7 @@ fn lay_out<'a>(recovered: &Recovered<'a>, on_disk: &[OnDisk], now: WallMs) -> La
     let bases: Vec<i64> = known.keys().copied().chain([recovered.next_offset]).collect();
     for ((base, len), next_offset) in known.into_iter().zip(bases.into_iter().skip(1)) {
         let file = on_disk.iter().find(|file| file.base == base);
-        if next_offset <= recovered.log_start {
+        if next_offset <= recovered.log_start + i64::from(planted(Bug::StartSegmentRemoved)) {
             out.remove.extend(file.map(|file| file.base));
             continue;
         }
@@ -339,7 +340,8 @@ fn producers(recovered: &Recovered<'_>, now: WallMs, limit: u32) -> Option<Produ
         [] => ProducerStates::new(limit),
         snapshot => ProducerStates::decode(snapshot, limit).ok()?,
     };
-    producers.forget_from(recovered.state.next_offset.min(recovered.next_offset));
+    let end = recovered.state.next_offset.min(recovered.next_offset);
+    producers.forget_from(end - i64::from(planted(Bug::LastBatchNotRemembered)));
     since_state(recovered).for_each(|header| producers.apply(header, now));
     Some(producers)
 }

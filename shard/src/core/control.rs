@@ -20,6 +20,7 @@ use ringlog_engine::log::partition::{LogConfig, PartitionLog};
 use ringlog_engine::metadata::{
     self as command, BrokerResource, ConfigChange, Dir, DirId, Entry, Image, OFFSETS_TOPIC, TopicRef,
 };
+use ringlog_engine::probe::{Bug, planted};
 use ringlog_engine::producer::ProducerStates;
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{CoreId, PartitionKey, TopicId, WallMs};
@@ -132,7 +133,8 @@ impl<I: Io> Shard<I> {
         let (append, part) = (control.next_append, control.part);
         control.change = Some(Underway { reply, outcome, image: Arc::new(image), append, cores_left: None });
         let body = Rope::of(&batch[HEADER_LEN..]);
-        match self.store.append(self.now, part, (&header, body), -1, AckTo::Control { append }) {
+        let acks = if planted(Bug::TopicAnsweredAtWrite) { 1 } else { -1 };
+        match self.store.append(self.now, part, (&header, body), acks, AckTo::Control { append }) {
             Ok(_) => {}
             Err((NotAppended::Refused(error), _)) => self.on_control_appended(append, error),
             Err((NotAppended::Later, _)) => {
@@ -193,7 +195,8 @@ impl<I: Io> Shard<I> {
         let change = control.change.take().expect("it is under way");
         let mut outcome = change.outcome;
         if let Outcome::ProducerId(Ok(first)) = &mut outcome {
-            control.producer_ids = *first + 1..change.image.next_producer_id();
+            let given = i64::from(!planted(Bug::ProducerIdTwice));
+            control.producer_ids = *first + given..change.image.next_producer_id();
         }
         if let Some(reply) = change.reply {
             self.reply(reply, Answer::Control(outcome));

@@ -16,6 +16,7 @@ use ringlog_engine::group::{
     Ticket,
 };
 use ringlog_engine::metadata::OFFSETS_TOPIC;
+use ringlog_engine::probe::{Bug, planted};
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{MonoMs, PartitionKey, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -215,7 +216,8 @@ impl<I: Io> Shard<I> {
         let mut batch = Vec::new();
         let header = builder.finish(0, 0, Codec::None, 0, &mut self.groups.encoder, &mut batch);
         let to = AckTo::Group { partition, append: id.0 };
-        let appended = self.store.append(self.now, part, (&header, Rope::of(&batch[HEADER_LEN..])), -1, to);
+        let acks = if planted(Bug::GroupAnsweredAtWrite) { 1 } else { -1 };
+        let appended = self.store.append(self.now, part, (&header, Rope::of(&batch[HEADER_LEN..])), acks, to);
         appended.map(|_| ()).map_err(|_| ErrorCode::CoordinatorNotAvailable)
     }
 

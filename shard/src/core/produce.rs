@@ -15,6 +15,7 @@ use crate::store::{AckTo, NotAppended};
 use ringlog_engine::ErrorCode;
 use ringlog_engine::batch::{BatchHeader, BatchRefusal, Rules, Validated, Verdict, validate_within};
 use ringlog_engine::limits::UNPACKED_ON_SHARD_BYTES;
+use ringlog_engine::probe::{Bug, planted};
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::PartitionKey;
 use ringlog_net::api::ApiKey;
@@ -307,7 +308,7 @@ impl<I: Io> Shard<I> {
 
     /// An append from another core.
     pub(super) fn on_remote_append(&mut self, append: Append) {
-        if !self.stalled.is_empty() {
+        if !self.stalled.is_empty() && !planted(Bug::StalledOvertaken) {
             return self.stalled.push_back(append);
         }
         if let Err(append) = self.try_remote_append(append) {

@@ -12,6 +12,7 @@ use crate::store::{AckTo, PartIdx, Ring};
 use ringlog_engine::ErrorCode;
 use ringlog_engine::batch::{offset_of_max_timestamp, seek_timestamp};
 use ringlog_engine::log::partition::{Located, Place};
+use ringlog_engine::probe::{Bug, planted};
 use ringlog_engine::rope::Rope;
 use ringlog_engine::types::{OffsetAndTimestamp, PartitionKey};
 use std::collections::BTreeMap;
@@ -119,6 +120,7 @@ impl<I: Io> Shard<I> {
         let at = |offset: i64| OffsetFound { offset, leader_epoch: p.log.epoch_at(offset), ..none(ErrorCode::None) };
         let from = p.log.log_start();
         let found = match ask.timestamp {
+            LATEST if planted(Bug::EndOffsetNotDurable) => return Ok(at(p.log.next_offset())),
             LATEST => return Ok(at(p.log.high_watermark())),
             EARLIEST | EARLIEST_LOCAL => return Ok(at(from)),
             MAX_TIMESTAMP => self.find_max_timestamp(part, ring)?,

@@ -1,6 +1,7 @@
 //! Incremental fetch sessions (KIP-227) of one core's connections: what a consumer fetches, remembered, so that its requests
 //! and our answers carry only what changed. A bounded cache; what is pushed out costs the consumer one full fetch.
 
+use ringlog_engine::probe::{Bug, planted};
 use ringlog_engine::types::{MonoMs, PartitionKey, TopicId};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +31,8 @@ impl SessionPart {
 
     /// Takes over what is asked; what was told stays.
     fn ask(&mut self, part: &SessionPart) {
-        (self.offset, self.max_bytes) = (part.offset, part.max_bytes);
+        let least = if planted(Bug::SeekBackIgnored) { self.offset } else { i64::MIN };
+        (self.offset, self.max_bytes) = (part.offset.max(least), part.max_bytes);
         (self.leader_epoch, self.last_fetched_epoch) = (part.leader_epoch, part.last_fetched_epoch);
     }
 }

@@ -20,6 +20,7 @@ use ringlog_engine::batch::HEADER_LEN;
 use ringlog_engine::log::journal::{BLOCK, FRAME_HEADER_LEN, FrameHeader, RECORD_HEADER_LEN, Record};
 use ringlog_engine::log::partition::Place;
 use ringlog_engine::log::recover::PartitionState;
+use ringlog_engine::probe::{Bug, planted};
 use ringlog_engine::types::{PartitionKey, TopicId};
 use std::collections::VecDeque;
 
@@ -236,7 +237,7 @@ impl Committer {
 
     /// The first frame is durable.
     pub fn has_committed(&self) -> bool {
-        self.durable_sequence > 0
+        self.durable_sequence > 0 || (planted(Bug::SettledTooEarly) && self.sequence > 0)
     }
 
     fn has_work(&self) -> bool {
@@ -359,7 +360,7 @@ impl Store {
             parts.extend(closing.iter().map(|c| c.part));
             parts.sort_unstable();
             parts.dedup();
-        } else if !parts.is_empty() {
+        } else if !parts.is_empty() && !planted(Bug::WaitersLeftBehind) {
             // Some partitions did not fit, or wait for their files: whoever waits for them waits on.
             parts.sort_unstable();
             let last = flying.back_mut().expect("it was issued");
@@ -602,7 +603,7 @@ impl Store {
             p.dirty = end != p.log.end();
             (p.committed, p.committed_offset) = (end, next_offset);
             // Of a partition that never held a record there is nothing to say.
-            if std::mem::take(&mut p.trimmed) && p.has_history() {
+            if std::mem::take(&mut p.trimmed) && p.has_history() && !planted(Bug::TrimForgotten) {
                 let (key, start) = (p.key, p.log.log_start());
                 commit.reached.push(Reached { part, key, next_offset, end, direct: None, trimmed: Some(start) });
                 frame.record(&Record::Trim { key, log_start_offset: start }, 0);
@@ -655,7 +656,7 @@ impl Store {
         if self.dirs[dir as usize].latched.is_some() {
             return;
         }
-        if result < 0 {
+        if result < 0 && !planted(Bug::FlushErrorIgnored) {
             return self.latch(dir, format!("a flush failed ({})", std::io::Error::from_raw_os_error(-result)));
         }
         let committer = &mut self.dirs[dir as usize].committer;
@@ -723,7 +724,7 @@ impl Store {
     fn on_written(&mut self, reached: &[Reached], waiters: &mut Vec<Waiter>) {
         for r in reached {
             let Some(p) = self.partitions[r.part.0 as usize].as_mut().filter(|p| p.key == r.key) else { continue };
-            if p.config.relaxed {
+            if p.config.relaxed || planted(Bug::VisibleAtWritten) {
                 p.make_visible(r.next_offset, r.end, &mut self.rung);
             }
         }
@@ -785,7 +786,7 @@ impl Partition {
         (into.closed, into.lost_until) = (self.log.is_closed(), self.log.lost_until());
         into.destaged = self.file(at.segment).map_or(at.position, |f| f.durable);
         into.next_offset = self.committed_offset;
-        into.log_start = self.log.log_start();
+        into.log_start = if planted(Bug::TrimLostAtLap) { self.durable_start } else { self.log.log_start() };
         into.damaged_from = self.log.damaged_from();
         into.created = segment.created;
         into.first_timestamp = segment.first_timestamp;
@@ -886,7 +887,7 @@ impl Partition {
         let count = batches(&self.tail, Place { segment, position: item.from }, item.to);
         frame.record(&Record::Extent { key, segment, position: item.from, headers: &[] }, count * HEADER_LEN);
         each_header(&self.tail, Place { segment, position: item.from }, item.to, |header| frame.bytes(header));
-        if reach < item.to {
+        if reach < item.to && !planted(Bug::RaggedEndForgotten) {
             let record = Record::Redo { key, segment, position: reach, bytes: &[] };
             frame.record(&record, (item.to - reach) as usize);
             self.tail.pieces(segment, reach, item.to, |piece| frame.bytes(piece));
@@ -901,7 +902,7 @@ impl Partition {
         }
         file.written = reach.min(item.to);
         file.in_flight += 1;
-        let own_sync = reach > file.zeroed || !one_flush_covers;
+        let own_sync = (reach > file.zeroed && !planted(Bug::UnzeroedCovered)) || !one_flush_covers;
         let id = file.file.expect("only an open file is written straight");
         Some(Direct { file: id, offset: u64::from(from), to: file.written, spans, own_sync })
     }

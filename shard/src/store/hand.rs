@@ -16,6 +16,7 @@ use crate::metrics::core::{FlushKind, WriteKind};
 use ringlog_engine::log::index::IndexFile;
 use ringlog_engine::log::journal::BLOCK;
 use ringlog_engine::log::partition::Place;
+use ringlog_engine::probe::{Bug, planted};
 use ringlog_engine::types::{MonoMs, Now};
 use std::collections::VecDeque;
 
@@ -568,7 +569,9 @@ impl Store {
             }
             return self.take_step(io, part, now);
         }
-        if result < 0 {
+        let fills = matches!(step, Step::Allocate { .. } | Step::Write { .. });
+        let ignored = planted(Bug::FullDiskIgnored) && result == -libc::ENOSPC && fills;
+        if result < 0 && !ignored {
             return self.failed(io, part, step, -result, now);
         }
         if let Some(next) = self.finished(part, step, result, now) {
@@ -625,7 +628,9 @@ impl Store {
             Step::Write { base, to } => {
                 let d = &mut self.dirs[dir as usize];
                 let blocks = to.next_multiple_of(BLOCK as u32);
-                if !d.one_flush_covers || p.file(base).is_none_or(|f| blocks > f.zeroed) {
+                if !d.one_flush_covers
+                    || p.file(base).is_none_or(|f| blocks > f.zeroed && !planted(Bug::DestageUnflushed))
+                {
                     return Some(Step::WriteSync { base, to });
                 }
                 d.committer.cover(Destaged { part, key: p.key, base, to });
@@ -634,6 +639,7 @@ impl Store {
                 let destaged = Destaged { part, key: p.key, base, to };
                 self.destaged(dir, &destaged);
             }
+            Step::Truncate { base } if planted(Bug::LengthNotFlushed) => return Some(Step::OpenIndex { base }),
             Step::Truncate { base } => return Some(Step::FinalSync { base }),
             Step::FinalSync { base } => return Some(Step::OpenIndex { base }),
         }
@@ -745,7 +751,7 @@ impl Store {
     fn bury(&mut self, part: PartIdx, now: Now) {
         let Some(p) = self.partitions[part.0 as usize].as_mut() else { return };
         let start = p.log.log_start();
-        if p.durable_start != start {
+        if p.durable_start != start && !planted(Bug::BuriedTooEarly) {
             // It moved again: the commit that says so comes here, too.
             p.hand.bury = false;
             return;
@@ -826,7 +832,8 @@ impl Store {
         let index = files::c_path(&files::index(&dir.path, &p.topic, p.key, base));
         io.file(Purpose::Forgotten.token(), FileOp::Remove { path: index });
         // What ranges were sent of stays as it is.
-        if !gone.shared && dead.blocks >= RECYCLED_BYTES_MIN && dir.recycled.files.len() < RECYCLED_MAX {
+        let pinned = gone.shared && !planted(Bug::RecycledUnderRange);
+        if !pinned && dead.blocks >= RECYCLED_BYTES_MIN && dir.recycled.files.len() < RECYCLED_MAX {
             dir.recycled.next += 1;
             let number = dir.recycled.next;
             dead.recycle = Some(number);

@@ -5,6 +5,8 @@
 
 use super::commit::OtherLap;
 use super::{PartIdx, Partition, Store};
+use ringlog_engine::log::journal::BLOCK;
+use ringlog_engine::probe::{Bug, planted};
 
 /// The laps that hold bytes of one segment which are not durable in its file, oldest first, each with the first position in the
 /// segment that was journaled in it. A lap begins only when nobody needs the last but one: there are two at most.
@@ -51,6 +53,8 @@ impl Partition {
         };
         let Some(file) = self.file_mut(segment) else { return };
         file.durable = file.durable.max(to);
+        // After a write that found no room `written` lies before it, if what it made durable had been written before that one.
+        file.written = file.written.max(to - to % BLOCK as u32);
         file.laps.in_file(file.durable, committed);
     }
 
@@ -91,7 +95,9 @@ impl Store {
 
     fn release_lap(&mut self, dir: u8) {
         let committer = &mut self.dirs[dir as usize].committer;
-        if let (OtherLap::Needed(lap), 0) = (committer.other, committer.lap_users) {
+        if let OtherLap::Needed(lap) = committer.other
+            && committer.lap_users <= usize::from(planted(Bug::LapGivenUpEarly))
+        {
             committer.open.released = Some(lap);
             committer.other = OtherLap::Releasing;
         }

@@ -17,6 +17,7 @@ use ringlog_engine::batch::{BatchHeader, HEADER_LEN, checksum_matches};
 use ringlog_engine::log::index::{BadIndex, IndexFile, SegmentIndex};
 use ringlog_engine::log::journal::BLOCK;
 use ringlog_engine::log::partition::{Located, Place};
+use ringlog_engine::probe::{Bug, planted};
 use ringlog_engine::rope::Rope;
 use std::collections::VecDeque;
 
@@ -308,7 +309,7 @@ impl Store {
                     need = len as usize;
                     continue;
                 }
-                if !whole(block, at.position - start, len as usize) {
+                if !whole(block, at.position - start, len as usize) && !planted(Bug::RotServed) {
                     self.damaged(part, at, header.base_offset);
                     return answer.error = ErrorCode::KafkaStorageError;
                 }
@@ -381,7 +382,8 @@ impl Store {
         let p = self.get(part).expect("it was there");
         let visible = p.log.visible_end();
         let segment = p.log.segment(at.segment).expect("it was located");
-        let end = if visible.segment == at.segment { visible.position } else { segment.len };
+        let whole = visible.segment != at.segment || planted(Bug::ReadPastVisible);
+        let end = if whole { segment.len } else { visible.position };
         let to = end.min(at.position.saturating_add(ask.max_bytes.max(first)));
         let path = if matches!(look, Look::Memory) { ReadPath::Memory } else { ReadPath::Direct };
         match look {
@@ -499,7 +501,8 @@ impl Store {
             );
         };
         let len = need.max(READ_AHEAD).next_multiple_of(BLOCK);
-        let in_file = p.file(base).map_or(u32::MAX, |f| f.durable);
+        let in_file =
+            p.file(base).map_or(u32::MAX, |f| if planted(Bug::StaleReadAhead) { f.allocated } else { f.durable });
         let end = p.log.segment(base).map_or(0, |s| s.len).min(in_file);
         let len = len.min(end.next_multiple_of(BLOCK as u32).saturating_sub(start) as usize);
         if len == 0 {

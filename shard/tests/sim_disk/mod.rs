@@ -275,6 +275,10 @@ impl SimDisk {
             Op::Write { token, file, id, spans } => {
                 if let Some(Fail::Write(errno)) = self.fail {
                     self.fail = None;
+                    // For want of room nothing of it came to be; of one that failed otherwise any part may have.
+                    if errno == libc::ENOSPC {
+                        self.inodes[file].unflushed.retain(|w| w.id != id);
+                    }
                     return Done::Written { token, spans, result: -errno };
                 }
                 let inode = &mut self.inodes[file];
