@@ -325,19 +325,30 @@ impl Peer {
 
     /// Waits for the answer to the oldest request: what follows the correlation id.
     pub fn receive(&mut self) -> io::Result<Vec<u8>> {
-        let mut size = [0; 4];
-        self.stream.read_exact(&mut size)?;
-        let size = usize::try_from(i32::from_be_bytes(size)).unwrap_or(usize::MAX);
+        let mut told = [0; 4];
+        self.read(&mut told)?;
+        let size = usize::try_from(i32::from_be_bytes(told)).unwrap_or(usize::MAX);
         if !(4..=LARGEST).contains(&size) {
-            return Err(nonsense("an answer of that size"));
+            let began = told.escape_ascii();
+            return Err(nonsense(&format!("an answer that is not of Kafka's protocol, beginning with \"{began}\"")));
         }
         let mut answer = vec![0; size];
-        self.stream.read_exact(&mut answer)?;
+        self.read(&mut answer)?;
         self.received += 1;
         if answer[..4] != self.received.to_be_bytes() {
             return Err(nonsense("answers out of order"));
         }
         Ok(answer.split_off(4))
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<()> {
+        self.stream.read_exact(into).map_err(|e| match (e.kind(), self.stream.read_timeout()) {
+            (io::ErrorKind::WouldBlock, Ok(Some(limit))) => {
+                io::Error::new(io::ErrorKind::WouldBlock, format!("no answer within {limit:?}"))
+            }
+            (io::ErrorKind::UnexpectedEof, _) => io::Error::new(e.kind(), "the connection was closed without an answer"),
+            _ => e,
+        })
     }
 
     /// Asks and waits.

@@ -37,6 +37,8 @@ fn run(runtime: Runtime, shape: Shape, rate: Option<f64>) -> (Vec<u64>, Vec<u8>)
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     let setup = setup();
     let file = LogFile::make(&setup).expect("a file");
+    let name = format!("ringlog-roofline-{}", std::process::id());
+    assert!(!setup.dir.join(name).exists(), "the file has no name that somebody would have to remove");
     let done = measure::once(&setup, &file, Want { runtime, shape, rate }, 10_000).expect("a run");
     assert!(done.run.ops_per_s > 0.0 && !done.latency.0.is_empty(), "{shape} on {runtime}");
     assert!(rate.is_none() || !done.lag.0.is_empty(), "{shape} on {runtime}");

@@ -131,10 +131,19 @@ pub fn add(dir: &Path, kept: &[Kept]) -> Result<(), Failure> {
     Ok(())
 }
 
+fn not_there(dir: &Path, why: std::io::Error) -> Failure {
+    match why.kind() {
+        std::io::ErrorKind::NotFound => {
+            Failure::because(dir.display(), "nothing is kept there yet; `ringlog bench history add RESULTS` does")
+        }
+        _ => Failure::because(dir.display(), why),
+    }
+}
+
 /// Reads all that is kept, oldest first.
 pub fn read(dir: &Path) -> Result<Vec<Kept>, Failure> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|e| Failure::because(dir.display(), e))? {
+    for entry in std::fs::read_dir(dir).map_err(|e| not_there(dir, e))? {
         let path = entry.map_err(|e| Failure::because(dir.display(), e))?.path();
         if path.extension().is_none_or(|end| end != "json") {
             continue;

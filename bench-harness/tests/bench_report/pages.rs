@@ -192,4 +192,8 @@ fn a_headline_answers_the_question_of_its_workload() {
     let (a, b): (Vec<_>, Vec<_>) = void.runs.iter().cloned().partition(|run| run.broker.label == "ringlog");
     void.comparisons = vec![compare::compare(&a, &b)];
     assert!(html::page(&void).contains("VOID: no run passed its own checks"));
+    void.comparisons.clear();
+    for shown in [html::page(&void), text::render(&void, Style::FILE)] {
+        assert!(!shown.contains("All figures"), "a table without a row: {shown}");
+    }
 }

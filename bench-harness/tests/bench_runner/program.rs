@@ -8,7 +8,8 @@ use ringlog_bench_harness::bench::result::RunResult;
 use ringlog_bench_harness::broker::{ringlog_binary, target_dir};
 use ringlog_bench_harness::wait;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -93,8 +94,35 @@ fn wrong_usage_is_two_and_what_cannot_be_done_is_one() {
     let nobody = bench(&["run", "--workload", "steady", "--broker", "127.0.0.1:1"]);
     assert_eq!(nobody.status.code(), Some(1));
     assert!(text(&nobody.stderr).contains("no broker at 127.0.0.1:1"), "{}", text(&nobody.stderr));
+    let driver = bench(&["run", "--workload", "steady", "--broker", "127.0.0.1:1", "--omb-driver", "kafka.yaml"]);
+    assert!(text(&driver.stderr).contains("--omb-driver kafka.yaml: only for"), "{}", text(&driver.stderr));
+    let nowhere = bench(&["history", "--dir", "nowhere", "show"]);
+    assert!(text(&nowhere.stderr).contains("nothing is kept there yet"), "{}", text(&nowhere.stderr));
     let wrong = bench(&["run", "--workload", "steady", "--set", "producers.rate=0"]);
     assert!(text(&wrong.stderr).contains("producers.rate"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn a_port_of_something_else_is_told_as_that() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.read(&mut [0; 1000]).and_then(|_| stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+        }
+    });
+    let output = bench(&["run", "--workload", "steady", "--broker", &addr]);
+    let told = "an answer that is not of Kafka's protocol, beginning with \"HTTP\"";
+    assert!(output.status.code() == Some(1) && text(&output.stderr).contains(told), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_program_that_cannot_be_started_leaves_nothing() {
+    let out = out("nothing");
+    let output = bench_into(&out, &["run", "--workload", "steady", "--broker", "ringlog=/nowhere/ringlog"]);
+    assert!(text(&output.stderr).contains("starting /nowhere/ringlog: "), "{}", text(&output.stderr));
+    assert_eq!(fs::read_dir(out.join("brokers")).unwrap().count(), 0);
+    fs::remove_dir_all(out).unwrap();
 }
 
 #[test]

@@ -257,7 +257,10 @@ pub fn move_to(cpus: &[usize]) -> Result<(), Failure> {
     for cpu in cpus {
         set.set(*cpu).map_err(|e| Failure::because(format!("CPU {cpu}"), e))?;
     }
-    sched_setaffinity(Pid::from_raw(0), &set).map_err(|e| Failure::because(format!("running on CPUs {cpus:?}"), e))
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(|e| {
+        let cpus: Vec<String> = cpus.iter().map(usize::to_string).collect();
+        Failure::because(format!("CPUs {}: this process cannot run on them", cpus.join(",")), e)
+    })
 }
 
 /// Reads `0,2-3`.

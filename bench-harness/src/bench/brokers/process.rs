@@ -51,7 +51,15 @@ pub fn fresh_dir(home: &Path, name: &str) -> Result<PathBuf, Failure> {
 impl Process {
     /// Starts `command` on these CPUs. `dir` is removed with it; its output goes to a file there.
     pub fn start(name: &str, command: &mut Command, dir: &Path, cpus: &[usize]) -> Result<Process, Failure> {
-        let failed = |e: std::io::Error| Failure::because(format!("starting {name}"), e);
+        Process::spawn(name, command, dir, cpus).inspect_err(|_| {
+            // There is no process that it would go with.
+            let _ = fs::remove_dir_all(dir);
+        })
+    }
+
+    fn spawn(name: &str, command: &mut Command, dir: &Path, cpus: &[usize]) -> Result<Process, Failure> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let failed = |e: std::io::Error| Failure::because(format!("starting {program}"), e);
         let log = fs::File::create(dir.join("output.log")).map_err(failed)?;
         let errors = log.try_clone().map_err(failed)?;
         let words = std::iter::once(command.get_program()).chain(command.get_args());

@@ -72,6 +72,11 @@ pub fn bring(a: Wish, b: Wish) -> Result<Pair, Failure> {
     second.pause()?;
     let stays = |other: &Broker| format!("{} was not stopped meanwhile: it was not started here", other.label);
     let (of_first, of_second) = (stays(&first), stays(&second));
+    if first.addr == second.addr {
+        let same = format!("{} and {} are one broker: what differs is chance", first.label, second.label);
+        first.caveats.push(same);
+        return Ok(Pair { a: first, b: second });
+    }
     first.caveats.extend((!second.is_ours()).then_some(of_second));
     second.caveats.extend((!first.is_ours()).then_some(of_first));
     Ok(Pair { a: first, b: second })

@@ -16,6 +16,7 @@ use super::wire::Wire;
 use super::writer::Writer;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -119,6 +120,19 @@ enum Role {
     Idle,
     /// Opened, used once, closed.
     Churn,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Role::Writer(_) => f.write_str("a producer"),
+            Role::Transaction(_) => f.write_str("a producer to its coordinator"),
+            Role::Reader(_) => f.write_str("a consumer"),
+            Role::Member(_) => f.write_str("a consumer to its coordinator"),
+            Role::Idle => f.write_str("an idle client"),
+            Role::Churn => f.write_str("a client that comes and goes"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -449,7 +463,7 @@ impl ClientCore {
         of.link = Link::Closed;
         if !expected {
             let what = if opening { "could not be connected to" } else { "closed a connection" };
-            self.fail(format!("{} {what} of {:?}: {why}", self.conns[conn].addr, self.conns[conn].role));
+            self.fail(format!("{} {what} of {}: {why}", self.conns[conn].addr, self.conns[conn].role));
         }
     }
 

@@ -254,7 +254,7 @@ impl Member {
             14..=16 if self.standing == Standing::Joining => {
                 self.standing = Standing::Later(shared.now + AGAIN_AFTER);
             }
-            code => return Err(format!("the coordinator of a group refused {asked:?} with error {code}")),
+            code => return Err(format!("the coordinator of a group refused {asked:?}: {}", super::named(code))),
         }
         self.go_on(shared, wire, readers);
         for at in &self.readers {

@@ -190,3 +190,8 @@ fn raise_descriptors() {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
 }
+
+/// An error code of the protocol, as people know it.
+fn named(code: i16) -> String {
+    ringlog_engine::ErrorCode::from_code(code).map_or_else(|| format!("error {code}"), |known| known.to_string())
+}

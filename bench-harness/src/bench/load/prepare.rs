@@ -256,7 +256,7 @@ impl Broker {
             // Not available yet: its topic is being made.
             if code != 15 || begun.elapsed() > PATIENCE {
                 let what = if kind == 0 { "coordinating a group" } else { "transactions" };
-                return Err(Failure::because(what, format!("the broker refused with error {code}")));
+                return Err(Failure::because(what, format!("the broker refused: {}", super::named(code))));
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -338,7 +338,7 @@ fn init_producer(peer: &mut Peer, transactional: &[u8], transactions: bool) -> R
             Err(14 | 15 | 16 | 51) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(20)),
             Err(code) => {
                 let what = if transactions { "transactions" } else { "an idempotent producer" };
-                return Err(Failure::because(what, format!("the broker refused with error {code}")));
+                return Err(Failure::because(what, format!("the broker refused: {}", super::named(code))));
             }
         }
     }

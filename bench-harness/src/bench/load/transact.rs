@@ -106,7 +106,7 @@ impl Transaction {
                 self.state = State::Later(shared.now + AGAIN_AFTER);
                 shared.timer(shared.now + AGAIN_AFTER, Timer::Writer(writer_conn));
             }
-            (code, _) => return Err(format!("the broker refused a transaction with error {code}")),
+            (code, _) => return Err(format!("the broker refused a transaction: {}", super::named(code))),
         }
         Ok(())
     }

@@ -99,8 +99,9 @@ fn one_section(out: &mut String, section: &Section<'_>, id: &str) {
         out.push_str(&table(&tables::verdicts(comparison, first), "stack verdicts"));
         details(out, "All other figures", &table(&tables::verdicts(comparison, |row| !first(row)), "stack verdicts"));
     }
-    if section.comparisons.is_empty() {
-        out.push_str(&table(&tables::all_figures(section), "stack"));
+    let figures = tables::all_figures(section);
+    if section.comparisons.is_empty() && !figures.rows.is_empty() {
+        out.push_str(&table(&figures, "stack"));
     }
     let mut part = "";
     for drawn in charts::all(section, id) {
@@ -127,8 +128,11 @@ fn one_section(out: &mut String, section: &Section<'_>, id: &str) {
     out.push_str("<h3>Environment</h3>");
     out.push_str(&table(&tables::environment(section), "facts stack"));
     details(out, "The workload", &format!("<pre>{}</pre>", escape(&asked(workload))));
-    out.push_str("<h3>What this does not show</h3>");
-    list(out, "caveats", &tables::caveats(section));
+    let caveats = tables::caveats(section);
+    if !caveats.is_empty() {
+        out.push_str("<h3>What this does not show</h3>");
+        list(out, "caveats", &caveats);
+    }
     out.push_str("</section>");
 }
 

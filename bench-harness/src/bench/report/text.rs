@@ -98,8 +98,9 @@ fn one_section(out: &mut String, section: &Section<'_>, style: Style) {
         out.push_str(&table(&tables::verdicts(comparison, |_| true), style));
         out.push('\n');
     }
-    if section.comparisons.is_empty() {
-        out.push_str(&table(&tables::all_figures(section), style));
+    let figures = tables::all_figures(section);
+    if section.comparisons.is_empty() && !figures.rows.is_empty() {
+        out.push_str(&table(&figures, style));
         out.push('\n');
     }
     for kind in Kind::ALL {
@@ -121,8 +122,11 @@ fn one_section(out: &mut String, section: &Section<'_>, style: Style) {
     for one in shown.iter().filter(|t| !t.rows.is_empty()) {
         let _ = write!(out, "\n{}", table(one, style));
     }
-    out.push_str("\nWhat this does not show\n");
-    tables::caveats(section).iter().for_each(|line| bullet(out, line, style));
+    let caveats = tables::caveats(section);
+    if !caveats.is_empty() {
+        out.push_str("\nWhat this does not show\n");
+        caveats.iter().for_each(|line| bullet(out, line, style));
+    }
 }
 
 fn headline(out: &mut String, section: &Section<'_>, style: Style) {

@@ -10,6 +10,8 @@ use super::server::{self, Job};
 use super::shape::{Frames, Runtime, Shape, Variant};
 use super::stage;
 use super::stats::{Gathered, Row, Run};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -37,26 +39,23 @@ pub struct Measured {
     pub frames: Vec<u64>,
 }
 
-/// The file that is written; removed in the end.
-pub struct LogFile(PathBuf);
+/// The file that is written. It has no name, so that it goes with the last process that has it open, however that ends.
+pub struct LogFile {
+    path: PathBuf,
+    _open: File,
+}
 
 impl LogFile {
     pub fn make(setup: &Setup) -> Result<LogFile, Failure> {
         let path = setup.dir.join(format!("ringlog-roofline-{}", std::process::id()));
-        let file = LogFile(path);
-        stage::make(&file.0, setup.file_bytes).map_err(|e| Failure::because(file.0.display(), e))?;
-        Ok(file)
+        let open = stage::make(&path, setup.file_bytes).map_err(|e| Failure::because(path.display(), e))?;
+        let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd()));
+        Ok(LogFile { path, _open: open })
     }
 
+    /// Where a server opens it.
     pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for LogFile {
-    fn drop(&mut self) {
-        // It may never have been made.
-        let _ = std::fs::remove_file(&self.0);
+        &self.path
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Common {
     /// CPU of the load
     #[arg(long, default_value_t = 1, value_name = "M")]
     load_cpu: usize,
-    /// Where the file is made that is written; it is removed again
+    /// Where the file is made that is written; it has no name and is gone in the end
     #[arg(long, default_value = ".")]
     dir: PathBuf,
     /// MiB of that file; it is written again and again

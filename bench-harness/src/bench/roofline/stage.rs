@@ -162,14 +162,17 @@ pub fn open(path: &Path) -> io::Result<File> {
     direct().open(path)
 }
 
-/// Makes a file of `bytes` zeros, all of them written and flushed: what is written into it later changes no metadata.
-pub fn make(path: &Path, bytes: u64) -> io::Result<()> {
+/// Makes a file of `bytes` zeros, all of them written and flushed: what is written into it later changes no metadata. Its name, `path`,
+/// is taken away at once.
+pub fn make(path: &Path, bytes: u64) -> io::Result<File> {
     let file = direct().create_new(true).open(path)?;
+    std::fs::remove_file(path)?;
     let zeros = Aligned::fresh();
     for offset in (0..bytes).step_by(CHUNK) {
         file.write_all_at(zeros.get(), offset)?;
     }
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
 /// The payload bytes of all chunks from the beginning of the file to the first place where the next chunk is not.

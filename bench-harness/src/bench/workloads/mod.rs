@@ -51,6 +51,10 @@ pub struct Chosen {
 
 /// Reads the workload that `name` stands for: one that ships, or a file.
 pub fn find(name: &str, chosen: &Chosen) -> Result<Asked, Failure> {
+    if let Some(driver) = chosen.omb_driver.as_deref().filter(|_| !is_omb(Path::new(name))) {
+        let why = "only for a workload of the OpenMessaging Benchmark, a YAML file";
+        return Err(Failure::because(format!("--omb-driver {}", driver.display()), why));
+    }
     let mut asked = match SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
         Some((_, text)) => Asked { workload: file::parse(&format!("{name}.toml"), text)?, told: Vec::new() },
         None => read(Path::new(name), chosen)?,
@@ -64,6 +68,11 @@ pub fn find(name: &str, chosen: &Chosen) -> Result<Asked, Failure> {
     Ok(asked)
 }
 
+/// Files of the OpenMessaging Benchmark are YAML.
+fn is_omb(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "yaml" || e == "yml")
+}
+
 fn read(path: &Path, chosen: &Chosen) -> Result<Asked, Failure> {
     let text = std::fs::read_to_string(path).map_err(|e| {
         let hint =
@@ -71,8 +80,7 @@ fn read(path: &Path, chosen: &Chosen) -> Result<Asked, Failure> {
         Failure(format!("no workload {}: {e}{hint}", path.display()))
     })?;
     let shown = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
-    let yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
-    if !yaml {
+    if !is_omb(path) {
         return Ok(Asked { workload: file::parse(&shown, &text)?, told: Vec::new() });
     }
     let driver = match &chosen.omb_driver {
