@@ -346,7 +346,9 @@ impl Peer {
             (io::ErrorKind::WouldBlock, Ok(Some(limit))) => {
                 io::Error::new(io::ErrorKind::WouldBlock, format!("no answer within {limit:?}"))
             }
-            (io::ErrorKind::UnexpectedEof, _) => io::Error::new(e.kind(), "the connection was closed without an answer"),
+            (io::ErrorKind::UnexpectedEof, _) => {
+                io::Error::new(e.kind(), "the connection was closed without an answer")
+            }
             _ => e,
         })
     }

@@ -126,7 +126,8 @@ fn errors(ends: &[CoreEnd]) -> Check {
     }
     let refused: u64 = ends.iter().map(|end| end.tally.refused).sum();
     let retried: u64 = ends.iter().map(|end| end.tally.retried).sum();
-    let told: Vec<String> = codes.iter().map(|((what, code), count)| format!("{what} {}: {count}", super::named(*code))).collect();
+    let told: Vec<String> =
+        codes.iter().map(|((what, code), count)| format!("{what} {}: {count}", super::named(*code))).collect();
     let told = if told.is_empty() { String::new() } else { format!(" ({})", told.join(", ")) };
     check(
         "errors",
